@@ -1,0 +1,114 @@
+//! Why and how a connection ends.
+
+use std::io;
+
+use crate::error::FrameTooLarge;
+use crate::time::Time;
+
+/// Why a connection ended; the first reason wins.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The peer ended the stream between two frames.
+    #[error("the peer closed the connection")]
+    PeerClosed,
+    /// The peer ended the stream inside a frame.
+    #[error("the peer closed the connection in the middle of a frame")]
+    PeerTruncated,
+    /// The peer, or the network, reset the connection.
+    #[error("the connection was reset")]
+    PeerReset,
+    /// The peer announced a frame above `max_frame_len`.
+    #[error(transparent)]
+    FrameTooLarge(#[from] FrameTooLarge),
+    /// The peer started a frame and did not go on with it in time.
+    #[error("the peer sent a frame too slowly")]
+    FrameTimeout,
+    /// The peer took no bytes for `stall_timeout` while the outbox was backed up.
+    #[error("the peer stopped reading")]
+    Stalled,
+    /// This side asked for it.
+    #[error("closed by this side")]
+    Local,
+    /// The server or client shut down.
+    #[error("the engine shut down")]
+    Shutdown,
+    /// The handler panicked.
+    #[error("the handler panicked")]
+    HandlerPanicked,
+    /// Admission refused the connection.
+    #[error("refused: too many connections")]
+    Refused,
+    /// The system reported another error.
+    #[error("transport error: {0}")]
+    Transport(io::ErrorKind),
+}
+
+impl CloseReason {
+    /// The reason behind a failed receive or send.
+    pub fn from_transport(kind: io::ErrorKind) -> Self {
+        match kind {
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::NotConnected => Self::PeerReset,
+            other => Self::Transport(other),
+        }
+    }
+
+    /// Whether something went wrong: a clean end by either side is no error.
+    pub const fn had_error(&self) -> bool {
+        !matches!(self, Self::PeerClosed | Self::Local | Self::Shutdown)
+    }
+}
+
+/// What the driver must do for a connection that is ending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Everything queued has left: end the write side (FIN) and go on reading until the peer ends its own.
+    ShutdownWrite,
+    /// The connection is over: call [`Session::finish`](crate::Session::finish), cancel what is in flight,
+    /// close the socket.
+    Close,
+}
+
+/// The stages of a lingering close. Closing a socket with unread input makes the kernel reset the
+/// connection, which destroys replies the peer has not read yet; so the end is: flush, FIN, discard input,
+/// close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Messages flow.
+    Open,
+    /// What is queued leaves; input is discarded.
+    Flushing { deadline: Time },
+    /// The write side has ended; input is discarded until the peer ends too.
+    Lingering { deadline: Time },
+    /// Over, and the driver does not know yet.
+    Closed,
+    /// Over, and the driver knows.
+    Reported,
+}
+
+impl Phase {
+    pub(crate) const fn deadline(self) -> Option<Time> {
+        match self {
+            Self::Flushing { deadline } | Self::Lingering { deadline } => Some(deadline),
+            Self::Open | Self::Closed | Self::Reported => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_clean_ends_are_no_error() {
+        assert!(!CloseReason::PeerClosed.had_error());
+        assert!(!CloseReason::Local.had_error());
+        assert!(CloseReason::PeerTruncated.had_error());
+        assert!(CloseReason::from_transport(io::ErrorKind::BrokenPipe).had_error());
+        let other = CloseReason::from_transport(io::ErrorKind::TimedOut);
+        assert_eq!(other, CloseReason::Transport(io::ErrorKind::TimedOut));
+    }
+}

@@ -1,0 +1,93 @@
+//! What all connections of one shard share.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::chunk::ChunkPool;
+use crate::id::ConnId;
+use crate::remote::Port;
+use crate::stats::ShardStats;
+use crate::time::Time;
+use crate::transmit::Transmit;
+
+/// The shared state of a shard: the turn's time, recycled memory, counters, the user's service.
+///
+/// Owned by the driver's loop and passed down to every [`Session`](crate::Session) call.
+pub struct ShardLocal {
+    /// The time of this turn; the driver reads its clock once per turn.
+    pub now: Time,
+    /// Recycled buffers.
+    pub pool: ChunkPool,
+    /// Counters of the shard.
+    pub stats: ShardStats,
+    /// Shard-wide state of the user; reached through [`Context::service`](crate::Context::service).
+    pub service: Box<dyn Any>,
+    /// How other threads reach the shard's connections.
+    pub port: Arc<dyn Port>,
+    transmits: Vec<Transmit>,
+    arena: BytesMut,
+}
+
+impl ShardLocal {
+    /// State of a shard that has not begun to turn.
+    pub fn new(service: Box<dyn Any>, port: Arc<dyn Port>) -> Self {
+        Self {
+            now: Time::ZERO,
+            pool: ChunkPool::default(),
+            stats: ShardStats::default(),
+            service,
+            port,
+            transmits: Vec::new(),
+            arena: BytesMut::new(),
+        }
+    }
+
+    /// An empty transmit whose list has been used before, if one is at hand.
+    pub fn take_transmit(&mut self) -> Transmit {
+        self.transmits.pop().unwrap_or_default()
+    }
+
+    /// Takes a transmit back whose bytes were sent or are no longer wanted.
+    pub fn give_transmit(&mut self, mut transmit: Transmit) {
+        transmit.recycle(&mut self.pool);
+        if self.transmits.len() < TRANSMITS_MAX {
+            self.transmits.push(transmit);
+        }
+    }
+
+    /// Copies a short message into memory shared with its neighbours: one allocation per 64 KiB.
+    pub(crate) fn copy_small(&mut self, bytes: &[u8]) -> Bytes {
+        if self.arena.capacity() - self.arena.len() < bytes.len() {
+            self.arena = BytesMut::with_capacity(ARENA_LEN.max(bytes.len()));
+        }
+        self.arena.extend_from_slice(bytes);
+        self.arena.split().freeze()
+    }
+}
+
+/// For simulations and tests: no service, and nobody to wake.
+impl Default for ShardLocal {
+    fn default() -> Self {
+        Self::new(Box::new(()), Arc::new(NoPort))
+    }
+}
+
+impl fmt::Debug for ShardLocal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ShardLocal").field("now", &self.now).field("stats", &self.stats).finish_non_exhaustive()
+    }
+}
+
+struct NoPort;
+
+impl Port for NoPort {
+    fn post(&self, _id: ConnId) {}
+}
+
+/// Lists kept for reuse: as many submissions as a turn usually makes.
+const TRANSMITS_MAX: usize = 1024;
+/// Small messages that outlive their handler share memory by this much.
+const ARENA_LEN: usize = 64 << 10;

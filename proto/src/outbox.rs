@@ -1,0 +1,222 @@
+//! What a connection has accepted and not yet handed to the kernel.
+
+use std::mem;
+
+use crate::config::{Config, Framing};
+use crate::encoder::FRAME_HEADER_LEN;
+use crate::error::{SendError, SendErrorKind};
+use crate::limits::Limits;
+use crate::local::ShardLocal;
+use crate::payload::Payload;
+use crate::priority::Priority;
+use crate::queue::FrameQueue;
+use crate::transmit::Transmit;
+
+/// Outbound frames of one connection: bounded, in priority order, at most one submission in flight.
+///
+/// Watermarks: whoever pushed the outbox to its high watermark or was refused is owed exactly one drain,
+/// reported by [`Outbox::take_drain`] when enough has left.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    queue: FrameQueue,
+    /// The rest of a short submission; leaves before anything else.
+    unsent: Option<Transmit>,
+    in_flight_bytes: usize,
+    in_flight: bool,
+    /// A drain is owed once the outbox holds at most this much.
+    drain_at: Option<usize>,
+    /// Highest flush mark inside the submission in flight.
+    mark_in_flight: Option<u64>,
+    flushed: u64,
+}
+
+impl Outbox {
+    /// Wire bytes accepted and not yet taken by the kernel.
+    pub fn bytes(&self) -> usize {
+        self.queue.bytes() + self.in_flight_bytes
+    }
+
+    /// Whether nothing waits and nothing is in flight.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight_bytes == 0 && !self.in_flight && self.queue.is_empty()
+    }
+
+    /// Whether a drain is owed.
+    pub const fn is_backed_up(&self) -> bool {
+        self.drain_at.is_some()
+    }
+
+    /// Accepts one message within the bounds of `config`.
+    ///
+    /// # Errors
+    ///
+    /// Gives the message back when it is too large or the outbox is full; a full outbox owes a drain.
+    #[inline]
+    pub fn push<P: Payload>(
+        &mut self,
+        config: &Config,
+        priority: Priority,
+        payload: P,
+        local: &mut ShardLocal,
+    ) -> Result<(), SendError<P>> {
+        let limits = &config.limits;
+        let len = payload.as_bytes().len();
+        if let Err(kind) = check_len(limits, len) {
+            return Err(SendError { kind, payload });
+        }
+        let cost = self.cost();
+        if cost + len + FRAME_HEADER_LEN > limits.max_backpressure_bytes && !self.is_idle() {
+            self.owe_drain(limits.low_watermark_bytes.min(cost / 2));
+            return Err(SendError { kind: SendErrorKind::Full, payload });
+        }
+        self.accept(config, priority, payload, local);
+        Ok(())
+    }
+
+    /// Accepts one message whatever the outbox holds. The caller bounds how often: it stops reading the input
+    /// that makes it send.
+    ///
+    /// # Errors
+    ///
+    /// Gives the message back when it is longer than `max_send_frame_len`.
+    pub fn push_over<P: Payload>(
+        &mut self,
+        config: &Config,
+        priority: Priority,
+        payload: P,
+        local: &mut ShardLocal,
+    ) -> Result<(), SendError<P>> {
+        match check_len(&config.limits, payload.as_bytes().len()) {
+            Ok(()) => self.accept(config, priority, payload, local),
+            Err(kind) => return Err(SendError { kind, payload }),
+        }
+        Ok(())
+    }
+
+    /// Takes over what other threads staged.
+    pub(crate) fn append(&mut self, staged: &mut FrameQueue, limits: &Limits) {
+        self.queue.append(staged);
+        self.note_level(limits);
+    }
+
+    /// Asks that [`Outbox::flushed`] reaches `mark` when everything accepted so far was taken by the kernel.
+    pub(crate) fn mark(&mut self, mark: u64) {
+        if !self.queue.is_empty() || self.unsent.is_some() {
+            self.queue.mark(mark);
+        } else if self.in_flight {
+            self.mark_in_flight = Some(mark);
+        } else {
+            self.flushed = mark;
+        }
+    }
+
+    /// The highest mark before which everything was taken by the kernel.
+    pub(crate) const fn flushed(&self) -> u64 {
+        self.flushed
+    }
+
+    /// The next submission of at most about `bytes_max` bytes (a chunk of up to 64 KiB is not split), or
+    /// `None` while one is in flight or nothing waits.
+    pub fn poll_transmit(&mut self, bytes_max: usize, local: &mut ShardLocal) -> Option<Transmit> {
+        if self.in_flight {
+            return None;
+        }
+        let transmit = match self.unsent.take() {
+            Some(rest) => rest,
+            None if self.queue.is_empty() => return None,
+            None => {
+                let mut transmit = local.take_transmit();
+                self.mark_in_flight = self.mark_in_flight.max(self.queue.pop_into(&mut transmit, bytes_max));
+                self.in_flight_bytes = transmit.len();
+                transmit
+            }
+        };
+        if transmit.is_empty() {
+            // Only marks were waiting.
+            self.settle_marks();
+            local.give_transmit(transmit);
+            return None;
+        }
+        self.in_flight = true;
+        Some(transmit)
+    }
+
+    /// The kernel took the first `n` bytes of the submission in flight; the rest goes out next.
+    pub fn handle_transmitted(&mut self, mut transmit: Transmit, n: usize, local: &mut ShardLocal) {
+        self.in_flight = false;
+        transmit.advance(n);
+        self.in_flight_bytes = transmit.len();
+        if transmit.is_empty() {
+            local.give_transmit(transmit);
+            self.settle_marks();
+        } else {
+            self.unsent = Some(transmit);
+        }
+    }
+
+    /// True exactly once per crossing back under the low watermark (or after a refusal).
+    pub fn take_drain(&mut self) -> bool {
+        let due = self.drain_at.is_some_and(|level| self.cost() <= level);
+        if due {
+            self.drain_at = None;
+        }
+        due
+    }
+
+    /// Drops everything that is not in flight.
+    pub fn clear(&mut self, local: &mut ShardLocal) {
+        self.queue.clear(&mut local.pool);
+        if let Some(rest) = self.unsent.take() {
+            local.give_transmit(rest);
+        }
+        self.in_flight_bytes = 0;
+        self.drain_at = None;
+    }
+
+    pub(crate) fn cost(&self) -> usize {
+        self.queue.cost() + self.in_flight_bytes
+    }
+
+    #[inline]
+    fn accept<P: Payload>(&mut self, config: &Config, priority: Priority, payload: P, local: &mut ShardLocal) {
+        self.queue.push(config.framing, priority, payload, &mut local.pool);
+        self.note_level(&config.limits);
+    }
+
+    #[inline]
+    fn note_level(&mut self, limits: &Limits) {
+        if self.drain_at.is_none() && self.cost() >= limits.high_watermark_bytes {
+            self.drain_at = Some(limits.low_watermark_bytes);
+        }
+    }
+
+    fn owe_drain(&mut self, level: usize) {
+        self.drain_at = Some(self.drain_at.map_or(level, |owed| owed.min(level)));
+    }
+
+    fn settle_marks(&mut self) {
+        if let Some(mark) = mem::take(&mut self.mark_in_flight) {
+            self.flushed = self.flushed.max(mark);
+        }
+    }
+}
+
+/// Checks a payload against the sender's own limit.
+pub(crate) fn check_len(limits: &Limits, len: usize) -> Result<(), SendErrorKind> {
+    if len > limits.max_send_frame_len as usize {
+        return Err(SendErrorKind::TooLarge { len, limit: limits.max_send_frame_len });
+    }
+    Ok(())
+}
+
+/// Wire bytes of a payload.
+pub(crate) const fn wire_len(framing: Framing, len: usize) -> usize {
+    match framing {
+        Framing::LengthPrefixed => FRAME_HEADER_LEN + len,
+        Framing::None => len,
+    }
+}
+
+#[cfg(test)]
+#[path = "outbox_tests.rs"]
+mod tests;

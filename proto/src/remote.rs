@@ -1,0 +1,240 @@
+//! How other threads send on a connection of a shard.
+
+use std::fmt;
+use std::mem;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+
+use crate::chunk::ChunkPool;
+use crate::close::CloseReason;
+use crate::config::Config;
+use crate::error::{SendError, SendErrorKind};
+use crate::id::ConnId;
+use crate::outbox::{Outbox, check_len, wire_len};
+use crate::payload::Payload;
+use crate::priority::Priority;
+use crate::queue::FrameQueue;
+use crate::waiter::{Interest, Waiter, Waiters};
+
+/// The way into a shard: a bounded mailbox and, if the shard sleeps, a wake-up.
+pub trait Port: Send + Sync {
+    /// Asks the owner of `id` to call [`Session::handle_remote`](crate::Session::handle_remote) soon.
+    ///
+    /// A connection is posted at most once until the shard has taken it, so a mailbox with room for every
+    /// connection never overflows.
+    fn post(&self, id: ConnId);
+}
+
+/// What other threads share with the owner of a connection.
+///
+/// Messages are encoded by the sending thread into staging buffers that the shard takes over whole: the shard
+/// pays per batch, not per message, and is woken once per batch. Staged bytes are bounded by
+/// `remote_bytes_max`; while the outbox is backed up the shard leaves them staged, so the bound reaches the
+/// sender.
+pub struct Remote {
+    id: ConnId,
+    port: Arc<dyn Port>,
+    pub(crate) config: Arc<Config>,
+    requests: AtomicU8,
+    staged: Mutex<Staged>,
+}
+
+#[derive(Default)]
+pub(crate) struct Staged {
+    queue: FrameQueue,
+    pool: ChunkPool,
+    messages: u64,
+    pub(crate) closed: Option<CloseReason>,
+    /// Flush marks handed out, handed to the outbox, and reached.
+    flush_asked: u64,
+    flush_passed: u64,
+    pub(crate) flushed: u64,
+    pub(crate) waiters: Waiters,
+}
+
+/// What a shard finds when it looks at a posted connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Requests {
+    pub(crate) close: bool,
+    pub(crate) abort: bool,
+    pub(crate) resume: bool,
+    pub(crate) flush: bool,
+}
+
+impl Remote {
+    pub(crate) fn new(id: ConnId, port: Arc<dyn Port>, config: Arc<Config>) -> Arc<Self> {
+        Arc::new(Self { id, port, config, requests: AtomicU8::new(0), staged: Mutex::default() })
+    }
+
+    pub(crate) fn take_requests(&self) -> Requests {
+        let bits = self.requests.swap(0, Ordering::AcqRel);
+        Requests {
+            close: bits & CLOSE != 0,
+            abort: bits & ABORT != 0,
+            resume: bits & RESUME != 0,
+            flush: bits & FLUSH != 0,
+        }
+    }
+
+    /// Moves everything staged into the outbox; returns the number of messages. A shard never waits for a
+    /// sending thread that was preempted in the middle of its copy: unless `must`, it comes back later.
+    pub(crate) fn take_staged(&self, outbox: &mut Outbox, must: bool) -> u64 {
+        let mut staged = match self.staged.try_lock() {
+            Ok(staged) => staged,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) if must => self.lock(),
+            Err(TryLockError::WouldBlock) => {
+                self.request(0);
+                return 0;
+            }
+        };
+        outbox.append(&mut staged.queue, &self.config.limits);
+        if staged.flush_asked > staged.flush_passed {
+            staged.flush_passed = staged.flush_asked;
+            outbox.mark(staged.flush_asked);
+        }
+        staged.waiters.wake(Interest::Ready);
+        mem::take(&mut staged.messages)
+    }
+
+    /// The outbox reached a flush mark.
+    pub(crate) fn note_flushed(&self, mark: u64) {
+        let mut staged = self.lock();
+        staged.flushed = staged.flushed.max(mark);
+        staged.waiters.wake(Interest::Flushed);
+    }
+
+    /// The connection is over: everybody who waits learns it, staged messages are dropped.
+    pub(crate) fn close(&self, reason: CloseReason) {
+        let mut staged = self.lock();
+        staged.closed.get_or_insert(reason);
+        staged.queue = FrameQueue::default();
+        staged.waiters.wake_all();
+    }
+
+    fn request(&self, bit: u8) {
+        if self.requests.fetch_or(bit | POSTED, Ordering::AcqRel) & POSTED == 0 {
+            self.port.post(self.id);
+        }
+    }
+
+    /// Held for the length of a copy or a swap only.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Staged> {
+        self.staged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Staged {
+    /// Whether a message of `len` bytes is accepted now.
+    pub(crate) fn has_room(&self, len: usize, config: &Config) -> bool {
+        let wire = wire_len(config.framing, len);
+        self.queue.is_empty() || self.queue.cost() + wire <= config.limits.remote_bytes_max
+    }
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Sends on one connection from any thread; cheap to clone. Messages of one sender arrive in order.
+///
+/// It outlives its connection harmlessly: everything then answers [`SendErrorKind::Closed`].
+#[derive(Clone, Debug)]
+pub struct Sender(Arc<Remote>);
+
+impl Sender {
+    pub(crate) const fn new(remote: Arc<Remote>) -> Self {
+        Self(remote)
+    }
+
+    /// The connection's id.
+    pub fn id(&self) -> ConnId {
+        self.0.id
+    }
+
+    /// Sends one message without waiting. `Ok` means accepted, in order, not delivered.
+    ///
+    /// # Errors
+    ///
+    /// Gives the message back when `remote_bytes_max` are staged already (one message always fits), it is too
+    /// large, or the connection is over.
+    pub fn try_send<P: Payload>(&self, payload: P) -> Result<(), SendError<P>> {
+        self.try_send_with(Priority::DEFAULT, payload)
+    }
+
+    /// As [`Sender::try_send`], with a priority; lower goes sooner.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sender::try_send`].
+    pub fn try_send_with<P: Payload>(&self, priority: Priority, payload: P) -> Result<(), SendError<P>> {
+        let remote = &*self.0;
+        let len = payload.as_bytes().len();
+        if let Err(kind) = check_len(&remote.config.limits, len) {
+            return Err(SendError { kind, payload });
+        }
+        let mut guard = remote.lock();
+        let staged = &mut *guard;
+        if let Some(reason) = &staged.closed {
+            return Err(SendError { kind: SendErrorKind::Closed(reason.clone()), payload });
+        }
+        if !staged.has_room(len, &remote.config) {
+            return Err(SendError { kind: SendErrorKind::Full, payload });
+        }
+        let was_empty = staged.queue.is_empty();
+        staged.queue.push(remote.config.framing, priority, payload, &mut staged.pool);
+        staged.messages += 1;
+        drop(guard);
+        if was_empty {
+            remote.request(0);
+        }
+        Ok(())
+    }
+
+    /// Asks for a flush; hand the result to [`Waiter::poll_flushed`].
+    pub fn request_flush(&self) -> u64 {
+        let mut staged = self.0.lock();
+        staged.flush_asked += 1;
+        let mark = staged.flush_asked;
+        drop(staged);
+        self.0.request(FLUSH);
+        mark
+    }
+
+    /// Begins a lingering close: what was accepted still leaves.
+    pub fn close(&self) {
+        self.0.request(CLOSE);
+    }
+
+    /// Ends the connection at once.
+    pub fn abort(&self) {
+        self.0.request(ABORT);
+    }
+
+    /// Undoes [`Context::pause`](crate::Context::pause).
+    pub fn resume(&self) {
+        self.0.request(RESUME);
+    }
+
+    /// Registers a task that waits for room, a flush or the end.
+    pub fn waiter(&self) -> Waiter {
+        Waiter::new(self.0.clone())
+    }
+
+    /// Why the connection is over, once it is.
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        self.0.lock().closed.clone()
+    }
+}
+
+const POSTED: u8 = 1;
+const CLOSE: u8 = 2;
+const ABORT: u8 = 4;
+const RESUME: u8 = 8;
+const FLUSH: u8 = 16;
+
+#[cfg(test)]
+#[path = "remote_tests.rs"]
+mod tests;

@@ -1,0 +1,152 @@
+use super::*;
+use crate::{ConnId, Context as ConnContext, Handler, Message, PeerAddr, PeerInfo, Session, ShardLocal};
+use std::sync::atomic::AtomicUsize;
+use std::task::{Context, Poll, Wake, Waker};
+
+#[derive(Default)]
+struct Counter(AtomicUsize);
+
+impl Counter {
+    fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Port for Counter {
+    fn post(&self, _id: ConnId) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Wake for Counter {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+struct GiveSender(Option<std::sync::mpsc::Sender<Sender>>);
+
+impl Handler for GiveSender {
+    fn on_open(&mut self, conn: &mut ConnContext<'_>) {
+        self.0.take().unwrap().send(conn.sender()).unwrap();
+    }
+
+    fn on_message(&mut self, _conn: &mut ConnContext<'_>, _message: Message<'_>) {}
+}
+
+fn session(config: Config) -> (Session<GiveSender>, ShardLocal, Sender, Arc<Counter>) {
+    let port = Arc::new(Counter::default());
+    let mut local = ShardLocal::new(Box::new(()), port.clone());
+    let (give, take) = std::sync::mpsc::channel();
+    let peer = PeerInfo::new(PeerAddr::Unknown);
+    let mut session = Session::new(ConnId::new(0, 0, 0), peer, Arc::new(config), GiveSender(Some(give)));
+    session.open(&mut local);
+    (session, local, take.recv().unwrap(), port)
+}
+
+fn transmit(session: &mut Session<GiveSender>, local: &mut ShardLocal, max: usize) -> usize {
+    let mut sent = 0;
+    while sent < max
+        && let Some(transmit) = session.poll_transmit(local)
+    {
+        let len = transmit.len();
+        session.handle_transmitted(local, transmit, Ok(len));
+        sent += len;
+    }
+    sent
+}
+
+#[test]
+fn a_batch_is_posted_once() {
+    let (mut session, mut local, sender, port) = session(Config::default());
+    for _ in 0..1000 {
+        sender.try_send(&[7; 64]).unwrap();
+    }
+    assert_eq!(port.count(), 1);
+    session.handle_remote(&mut local);
+    assert_eq!(transmit(&mut session, &mut local, usize::MAX), 68_000);
+    assert_eq!(local.stats.messages_out, 1000);
+    sender.try_send("next").unwrap();
+    assert_eq!(port.count(), 2);
+}
+
+#[test]
+fn staged_bytes_are_bounded_and_a_waiting_task_is_woken_by_the_take_over() {
+    let mut config = Config::default();
+    config.limits.remote_bytes_max = 10_000;
+    let (mut session, mut local, sender, _port) = session(config);
+    let accepted = (0..1000).take_while(|_| sender.try_send(&[0; 96]).is_ok()).count();
+    assert!((90..=100).contains(&accepted), "{accepted}");
+    let refused = sender.try_send(&[9; 96]).unwrap_err();
+    assert!(refused.is_retryable());
+    assert_eq!(refused.payload, &[9; 96]);
+    let task = Arc::new(Counter::default());
+    let waker = Waker::from(task.clone());
+    let mut waiter = sender.waiter();
+    assert!(waiter.poll_ready(96, &mut Context::from_waker(&waker)).is_pending());
+    session.handle_remote(&mut local);
+    assert_eq!(task.count(), 1);
+    assert!(waiter.poll_ready(96, &mut Context::from_waker(&waker)).is_ready());
+}
+
+#[test]
+fn a_backed_up_outbox_leaves_messages_staged_until_it_drains() {
+    let mut config = Config::default();
+    config.limits.high_watermark_bytes = 5_000;
+    config.limits.low_watermark_bytes = 2_000;
+    let (mut session, mut local, sender, _port) = session(config);
+    sender.try_send(vec![1; 6_000]).unwrap();
+    session.handle_remote(&mut local);
+    sender.try_send(vec![2; 1_000]).unwrap();
+    session.handle_remote(&mut local);
+    assert_eq!(session.connection().outbox.bytes(), 6_004, "the second message stays with its sender");
+    assert_eq!(transmit(&mut session, &mut local, usize::MAX), 6_004 + 1_004);
+}
+
+#[test]
+fn flush_is_reached_when_the_kernel_took_the_bytes() {
+    let (mut session, mut local, sender, _port) = session(Config::default());
+    let waker = Waker::noop();
+    let mut cx = Context::from_waker(waker);
+    sender.try_send("data").unwrap();
+    let mark = sender.request_flush();
+    let mut waiter = sender.waiter();
+    assert!(waiter.poll_flushed(mark, &mut cx).is_pending());
+    session.handle_remote(&mut local);
+    assert!(waiter.poll_flushed(mark, &mut cx).is_pending());
+    transmit(&mut session, &mut local, usize::MAX);
+    assert_eq!(waiter.poll_flushed(mark, &mut cx), Poll::Ready(Ok(())));
+    let idle = sender.request_flush();
+    session.handle_remote(&mut local);
+    assert_eq!(waiter.poll_flushed(idle, &mut cx), Poll::Ready(Ok(())), "nothing to wait for");
+}
+
+#[test]
+fn a_close_flushes_what_was_staged_before_it_and_tells_everybody() {
+    let (mut session, mut local, sender, _port) = session(Config::default());
+    let waker = Waker::noop();
+    let mut cx = Context::from_waker(waker);
+    sender.try_send("last").unwrap();
+    sender.close();
+    session.handle_remote(&mut local);
+    assert_eq!(transmit(&mut session, &mut local, usize::MAX), 8);
+    let mut waiter = sender.waiter();
+    assert!(waiter.poll_closed(&mut cx).is_pending());
+    session.finish(&mut local);
+    assert_eq!(waiter.poll_closed(&mut cx), Poll::Ready(CloseReason::Local));
+    let refused = sender.try_send("late").unwrap_err();
+    assert_eq!(refused.kind, SendErrorKind::Closed(CloseReason::Local));
+    assert_eq!(sender.close_reason(), Some(CloseReason::Local));
+}
+
+#[test]
+fn a_dropped_waiter_leaves_nothing_behind() {
+    let (_session, _local, sender, _port) = session(Config::default());
+    let task = Arc::new(Counter::default());
+    let waker = Waker::from(task.clone());
+    for _ in 0..100 {
+        assert!(sender.waiter().poll_closed(&mut Context::from_waker(&waker)).is_pending());
+    }
+    drop(waker);
+    assert_eq!(Arc::strong_count(&task), 1);
+}

@@ -1,0 +1,327 @@
+//! A connection together with the handler that owns its messages: what a driver drives.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crate::close::{Action, CloseReason};
+use crate::config::Config;
+use crate::connection::{Connection, PAUSE_REPLY, PAUSE_USER};
+use crate::context::Context;
+use crate::decoder::Frame;
+use crate::handler::Handler;
+use crate::id::ConnId;
+use crate::local::ShardLocal;
+use crate::message::{Message, RecvBuffer};
+use crate::peer::PeerInfo;
+use crate::time::Time;
+use crate::transmit::Transmit;
+
+/// One established connection and its handler. See the crate's documentation for the driver's contract.
+#[derive(Debug)]
+pub struct Session<H> {
+    conn: Connection,
+    /// `None` after a panic: the handler was dropped.
+    handler: Option<H>,
+    opened: bool,
+}
+
+impl<H: Handler> Session<H> {
+    /// A session over a transport that is established. Call [`Session::open`] next.
+    pub fn new(id: ConnId, peer: PeerInfo, config: Arc<Config>, handler: H) -> Self {
+        Self { conn: Connection::new(id, peer, config), handler: Some(handler), opened: false }
+    }
+
+    /// Runs `on_open`.
+    pub fn open(&mut self, local: &mut ShardLocal) {
+        self.opened = true;
+        local.stats.opened += 1;
+        local.stats.connections += 1;
+        self.call(local, |handler, conn| handler.on_open(conn));
+        self.settle(local);
+    }
+
+    /// The connection's id.
+    pub const fn id(&self) -> ConnId {
+        self.conn.id
+    }
+
+    /// The protocol state.
+    pub const fn connection(&self) -> &Connection {
+        &self.conn
+    }
+
+    /// Received data, in order. Whole frames in it reach the handler without a copy.
+    pub fn handle_bytes<B: RecvBuffer>(&mut self, local: &mut ShardLocal, buffer: &B) {
+        let bytes = buffer.as_slice();
+        self.conn.stats.bytes_in += bytes.len() as u64;
+        local.stats.bytes_in += bytes.len() as u64;
+        if !self.conn.is_open() {
+            self.conn.discard(bytes.len());
+            return;
+        }
+        let mut delivered = 0;
+        if self.conn.is_delivering() && self.conn.held.is_empty() {
+            delivered = self.deliver(local, buffer, bytes);
+        }
+        let rest = bytes.get(delivered..).unwrap_or_default();
+        if self.conn.is_open() {
+            self.conn.held.append(rest, &mut local.pool);
+        } else {
+            self.conn.discard(rest.len());
+        }
+        self.settle(local);
+    }
+
+    /// The peer ended its stream: nothing more will be received.
+    pub fn handle_eof(&mut self, local: &mut ShardLocal) {
+        self.conn.note_eof();
+        self.settle(local);
+    }
+
+    /// A receive or send failed: the connection is over.
+    pub fn handle_transport_error(&mut self, kind: io::ErrorKind) {
+        self.conn.abort(CloseReason::from_transport(kind));
+    }
+
+    /// The next submission. At most one is in flight; it comes back through
+    /// [`Session::handle_transmitted`].
+    pub fn poll_transmit(&mut self, local: &mut ShardLocal) -> Option<Transmit> {
+        let transmit = self.conn.poll_transmit(local);
+        self.note_flushed();
+        transmit
+    }
+
+    /// The kernel is done with a submission: it took the first `n` bytes, or failed.
+    pub fn handle_transmitted(
+        &mut self,
+        local: &mut ShardLocal,
+        transmit: Transmit,
+        result: Result<usize, io::ErrorKind>,
+    ) {
+        let taken = *result.as_ref().unwrap_or(&0);
+        self.conn.stats.bytes_out += taken as u64;
+        local.stats.bytes_out += taken as u64;
+        local.stats.short_sends += u64::from(result.is_ok() && taken < transmit.len());
+        self.conn.outbox.handle_transmitted(transmit, taken, local);
+        if let Err(kind) = result {
+            self.handle_transport_error(kind);
+            return;
+        }
+        self.note_flushed();
+        let drained = self.conn.outbox.take_drain();
+        self.conn.note_output(local.now, taken > 0);
+        if drained && self.conn.is_open() {
+            self.conn.stats.drains += 1;
+            self.conn.resume(PAUSE_REPLY);
+            self.call(local, |handler, conn| handler.on_drain(conn));
+        }
+        if self.conn.remote_waits {
+            self.take_staged(local, false);
+        }
+        self.settle(local);
+    }
+
+    /// Another thread posted this connection's id through the shard's [`Port`](crate::Port).
+    pub fn handle_remote(&mut self, local: &mut ShardLocal) {
+        let Some(remote) = self.conn.remote.clone() else { return };
+        let asked = remote.take_requests();
+        if asked.abort {
+            self.conn.abort(CloseReason::Local);
+            return;
+        }
+        if asked.resume {
+            self.conn.resume(PAUSE_USER);
+        }
+        self.take_staged(local, asked.close || asked.flush);
+        if asked.close {
+            self.conn.begin_close(local.now, CloseReason::Local);
+        }
+        self.settle(local);
+    }
+
+    /// Ends the connection from the driver's side, as [`Context::close`] does from the handler's: what is
+    /// queued still leaves.
+    pub fn close(&mut self, local: &mut ShardLocal, reason: CloseReason) {
+        self.take_staged(local, true);
+        self.conn.begin_close(local.now, reason);
+    }
+
+    /// Ends the connection at once.
+    pub fn abort(&mut self, reason: CloseReason) {
+        self.conn.abort(reason);
+    }
+
+    /// Whether the driver should read from the transport now.
+    pub const fn wants_read(&self) -> bool {
+        self.conn.wants_read()
+    }
+
+    /// What the driver must do to end the connection, each action once.
+    pub fn poll_action(&mut self, local: &ShardLocal) -> Option<Action> {
+        self.conn.poll_action(local.now)
+    }
+
+    /// The earliest deadline; [`Session::handle_timeout`] wants to be called then. It may move later without
+    /// notice, never earlier without a `handle_*` call.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.conn.poll_timeout()
+    }
+
+    /// Acts on the deadlines that have passed by now; early calls do nothing.
+    pub fn handle_timeout(&mut self, local: &mut ShardLocal) {
+        self.conn.handle_timeout(local.now);
+    }
+
+    /// The connection is over: runs `on_close`, tells other threads and gives buffers back.
+    ///
+    /// The session is used up; a submission still in flight is given to
+    /// [`ShardLocal::give_transmit`] when the kernel is done with it.
+    pub fn finish(mut self, local: &mut ShardLocal) {
+        self.conn.abort(CloseReason::Local);
+        let reason = self.conn.close_reason().cloned().unwrap_or(CloseReason::Local);
+        if let Some(remote) = self.conn.remote.take() {
+            remote.close(reason.clone());
+        }
+        if self.opened {
+            self.call(local, |handler, conn| handler.on_close(conn, &reason));
+            local.stats.closed += 1;
+            local.stats.connections -= 1;
+        }
+        let conn = &mut self.conn;
+        // A sender made by `on_close` itself.
+        if let Some(remote) = conn.remote.take() {
+            remote.close(reason);
+        }
+        conn.outbox.clear(local);
+        conn.decoder.abandon(&mut local.pool);
+        conn.held.clear(&mut local.pool);
+        drop_contained(self.handler.take(), local);
+    }
+
+    /// Decodes `bytes` of `buffer` and runs the handler until the data or the handler's patience ends.
+    /// Returns how many bytes were used. One unwind boundary for the whole buffer.
+    fn deliver(&mut self, local: &mut ShardLocal, buffer: &dyn RecvBuffer, bytes: &[u8]) -> usize {
+        let Some(handler) = self.handler.as_mut() else { return bytes.len() };
+        let conn = &mut self.conn;
+        let mut rest = bytes;
+        let before = conn.stats.messages_in;
+        let run = AssertUnwindSafe(|| {
+            decode(handler, conn, local, buffer, &mut rest);
+            if conn.stats.messages_in != before {
+                handler.on_batch_end(&mut Context { conn, local });
+            }
+        });
+        if catch_unwind(run).is_err() {
+            self.contain_panic(local);
+        }
+        let delivered = self.conn.stats.messages_in - before;
+        local.stats.messages_in += delivered;
+        self.conn.note_input(local.now, delivered > 0);
+        bytes.len() - rest.len()
+    }
+
+    /// After anything that may have changed what is possible: delivers held data and a held end.
+    fn settle(&mut self, local: &mut ShardLocal) {
+        while self.conn.is_delivering() && !self.conn.held.is_empty() {
+            let (held, start) = self.conn.held.take();
+            let undelivered = held.get(start..).unwrap_or_default();
+            let used = self.deliver(local, &Unleased(undelivered), undelivered);
+            self.conn.held.put_back(held, start + used, &mut local.pool);
+        }
+        self.conn.settle_eof(local.now);
+    }
+
+    /// Moves what other threads staged into the outbox, unless it is backed up and `anyway` is false.
+    fn take_staged(&mut self, local: &mut ShardLocal, anyway: bool) {
+        let Some(remote) = self.conn.remote.clone() else { return };
+        if !self.conn.is_open() {
+            return;
+        }
+        self.conn.remote_waits = self.conn.outbox.is_backed_up() && !anyway;
+        if !self.conn.remote_waits {
+            let messages = remote.take_staged(&mut self.conn.outbox, anyway);
+            self.conn.stats.messages_out += messages;
+            local.stats.messages_out += messages;
+            self.conn.note_output(local.now, false);
+            self.note_flushed();
+        }
+    }
+
+    /// Tells other threads about a flush mark that was reached.
+    fn note_flushed(&mut self) {
+        let flushed = self.conn.outbox.flushed();
+        if flushed > self.conn.flushed_told
+            && let Some(remote) = &self.conn.remote
+        {
+            self.conn.flushed_told = flushed;
+            remote.note_flushed(flushed);
+        }
+    }
+
+    fn call(&mut self, local: &mut ShardLocal, method: impl FnOnce(&mut H, &mut Context<'_>)) {
+        let Some(handler) = self.handler.as_mut() else { return };
+        let mut context = Context { conn: &mut self.conn, local };
+        if catch_unwind(AssertUnwindSafe(|| method(handler, &mut context))).is_err() {
+            self.contain_panic(local);
+        }
+    }
+
+    fn contain_panic(&mut self, local: &mut ShardLocal) {
+        local.stats.panics += 1;
+        drop_contained(self.handler.take(), local);
+        self.conn.begin_close(local.now, CloseReason::HandlerPanicked);
+    }
+}
+
+/// The hot loop: frame by frame from `rest` to the handler.
+fn decode<H: Handler>(
+    handler: &mut H,
+    conn: &mut Connection,
+    local: &mut ShardLocal,
+    buffer: &dyn RecvBuffer,
+    rest: &mut &[u8],
+) {
+    let total = rest.len();
+    while conn.is_delivering() {
+        match conn.decoder.next(rest, &mut local.pool) {
+            Ok(Some(Frame::Whole(payload))) => {
+                conn.stats.messages_in += 1;
+                let at = total - rest.len() - payload.len();
+                let message = Message::whole(payload, buffer, at);
+                handler.on_message(&mut Context { conn, local }, message);
+            }
+            Ok(Some(Frame::Stitched(mut payload))) => {
+                conn.stats.messages_in += 1;
+                handler.on_message(&mut Context { conn, local }, Message::stitched(&mut payload));
+                local.pool.give(payload);
+            }
+            Ok(None) => return,
+            Err(too_large) => conn.begin_close(local.now, too_large.into()),
+        }
+    }
+}
+
+/// A handler whose drop panics must not take the shard with it.
+fn drop_contained<H>(handler: Option<H>, local: &mut ShardLocal) {
+    if catch_unwind(AssertUnwindSafe(|| drop(handler))).is_err() {
+        local.stats.panics += 1;
+    }
+}
+
+/// Held data lives in recycled memory, so it is copied by whoever keeps it.
+struct Unleased<'a>(&'a [u8]);
+
+impl RecvBuffer for Unleased<'_> {
+    fn as_slice(&self) -> &[u8] {
+        self.0
+    }
+
+    fn lease(&self, _range: std::ops::Range<usize>) -> Option<bytes::Bytes> {
+        None
+    }
+}
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;
