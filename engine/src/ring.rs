@@ -146,6 +146,10 @@ pub trait Ring: 'static {
     /// Wakes a thread that sleeps in [`Ring::enter`]; callable from any thread.
     fn waker(&self) -> Arc<dyn Fn() + Send + Sync>;
 
+    /// Ends every operation and gives the kernel's resources back; nothing can be pushed afterwards. Returns
+    /// how many bytes had to be left to the kernel because it did not confirm an end in time.
+    fn close(&mut self) -> u64;
+
     /// Counters since the start.
     fn stats(&self) -> RingStats;
 }
