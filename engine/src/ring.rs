@@ -137,7 +137,8 @@ pub trait Ring: 'static {
     /// Receive buffers of the pool in all.
     fn buffers(&self) -> usize;
 
-    /// Operations not yet completed.
+    /// Pushed operations whose last completion was not popped yet; what the ring needs for itself (its wake-up)
+    /// does not count.
     fn in_flight(&self) -> usize;
 
     /// The monotonic clock, in nanoseconds since any epoch.

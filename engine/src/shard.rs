@@ -103,6 +103,8 @@ impl<R: Ring, S: Service> Shard<R, S> {
         self.reject_controls();
         self.publish();
         let mut report = self.shutdown.take().map(|shutdown| shutdown.report).unwrap_or_default();
+        report.buffers_out = (self.ring.buffers() - self.ring.free_buffers()) as u64;
+        report.ops_in_flight = self.ring.in_flight() as u64;
         report.leaked_bytes = self.ring.close();
         Ok(report)
     }

@@ -93,6 +93,10 @@ pub struct ShutdownReport {
     /// Memory left to the kernel because it had not confirmed the end of an operation, in bytes. Not zero
     /// only if the kernel misbehaves; leaking it is the safe choice.
     pub leaked_bytes: u64,
+    /// Receive buffers that had not returned to their pool: messages still leased by the user.
+    pub buffers_out: u64,
+    /// Operations whose end the kernel had not confirmed. Not zero only if the kernel misbehaves.
+    pub ops_in_flight: u64,
 }
 
 impl ShutdownReport {
@@ -101,5 +105,7 @@ impl ShutdownReport {
         self.drained += other.drained;
         self.cut += other.cut;
         self.leaked_bytes += other.leaked_bytes;
+        self.buffers_out += other.buffers_out;
+        self.ops_in_flight += other.ops_in_flight;
     }
 }
