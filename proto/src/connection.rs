@@ -86,6 +86,11 @@ impl Connection {
         &self.stats
     }
 
+    /// Wire bytes accepted and not yet taken by the kernel.
+    pub fn queued_bytes(&self) -> usize {
+        self.outbox.bytes()
+    }
+
     /// Why the connection ends, once it does.
     pub const fn close_reason(&self) -> Option<&CloseReason> {
         self.reason.as_ref()

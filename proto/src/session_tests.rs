@@ -255,7 +255,9 @@ fn shard_counters_balance() {
     let (mut session, mut local, recorder) = session(Config::default());
     recorder.0.borrow_mut().reply = true;
     feed(&mut session, &mut local, &frames(&["a", "b"]));
+    assert_eq!(session.connection().queued_bytes(), frames(&["a", "b"]).len());
     let sent = transmit(&mut session, &mut local).len() as u64;
+    assert_eq!(session.connection().queued_bytes(), 0);
     session.handle_eof(&mut local);
     session.finish(&mut local);
     let expected = ShardStats {
