@@ -62,6 +62,25 @@ impl CloseReason {
     }
 }
 
+/// For users of streams: the kind says what ended the connection, the reason is the source.
+impl From<CloseReason> for io::Error {
+    fn from(reason: CloseReason) -> Self {
+        let kind = match &reason {
+            CloseReason::PeerClosed | CloseReason::Local | CloseReason::Shutdown => {
+                io::ErrorKind::NotConnected
+            }
+            CloseReason::PeerTruncated => io::ErrorKind::UnexpectedEof,
+            CloseReason::PeerReset => io::ErrorKind::ConnectionReset,
+            CloseReason::FrameTooLarge(_) => io::ErrorKind::InvalidData,
+            CloseReason::FrameTimeout | CloseReason::Stalled => io::ErrorKind::TimedOut,
+            CloseReason::HandlerPanicked => io::ErrorKind::Other,
+            CloseReason::Refused => io::ErrorKind::ConnectionRefused,
+            CloseReason::Transport(kind) => *kind,
+        };
+        Self::new(kind, reason)
+    }
+}
+
 /// What the driver must do for a connection that is ending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -101,6 +120,14 @@ impl Phase {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_io_error_keeps_the_reason() {
+        let error = io::Error::from(CloseReason::PeerTruncated);
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        let source = error.get_ref().and_then(|source| source.downcast_ref::<CloseReason>());
+        assert_eq!(source, Some(&CloseReason::PeerTruncated));
+    }
 
     #[test]
     fn only_clean_ends_are_no_error() {

@@ -1,6 +1,7 @@
 //! Errors of the public operations; a refused message always comes back.
 
 use std::fmt;
+use std::io;
 
 use crate::close::CloseReason;
 
@@ -55,6 +56,23 @@ impl<P> fmt::Display for SendError<P> {
 impl<P> std::error::Error for SendError<P> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.kind)
+    }
+}
+
+/// For users of streams. The message is dropped.
+impl<P> From<SendError<P>> for io::Error {
+    fn from(error: SendError<P>) -> Self {
+        error.kind.into()
+    }
+}
+
+impl From<SendErrorKind> for io::Error {
+    fn from(kind: SendErrorKind) -> Self {
+        match kind {
+            SendErrorKind::Full => Self::new(io::ErrorKind::WouldBlock, kind),
+            SendErrorKind::TooLarge { .. } => Self::new(io::ErrorKind::InvalidInput, kind),
+            SendErrorKind::Closed(reason) => reason.into(),
+        }
     }
 }
 

@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::indexing_slicing)]
 
+mod blocking;
 mod chunk;
 mod close;
 mod config;

@@ -1,5 +1,7 @@
 use super::*;
-use crate::{ConnId, Context as ConnContext, Handler, Message, PeerAddr, PeerInfo, Session, ShardLocal};
+use crate::{
+    ConnId, Context as ConnContext, Handler, Limits, Message, PeerAddr, PeerInfo, Session, ShardLocal,
+};
 use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -149,4 +151,42 @@ fn a_dropped_waiter_leaves_nothing_behind() {
     }
     drop(waker);
     assert_eq!(Arc::strong_count(&task), 1);
+}
+
+#[test]
+fn a_sender_that_waits_goes_on_when_there_is_room() {
+    let limits = Limits { remote_bytes_max: 64, ..Limits::default() };
+    let (mut session, mut local, sender, _port) = session(Config { limits, ..Config::default() });
+    sender.try_send(&[1; 60]).unwrap();
+    let wakes = Arc::new(Counter::default());
+    let waker = Waker::from(wakes.clone());
+    let mut waiting = std::pin::pin!(sender.send(&[2; 40]));
+    assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    {
+        let mut given_up = Box::pin(sender.send(&[3; 40]));
+        assert!(given_up.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    }
+    session.handle_remote(&mut local);
+    assert_eq!(wakes.count(), 1, "a dropped future is not woken");
+    assert_eq!(waiting.as_mut().poll(&mut Context::from_waker(&waker)), Poll::Ready(Ok(())));
+    session.handle_remote(&mut local);
+    assert_eq!(
+        transmit(&mut session, &mut local, usize::MAX),
+        2 * 4 + 60 + 40,
+        "the dropped one was not sent"
+    );
+}
+
+#[test]
+fn a_blocked_thread_learns_of_the_end() {
+    let limits = Limits { remote_bytes_max: 64, ..Limits::default() };
+    let (session, mut local, sender, _port) = session(Config { limits, ..Config::default() });
+    sender.try_send(&[1; 60]).unwrap();
+    let blocked = std::thread::spawn({
+        let sender = sender.clone();
+        move || sender.send_blocking(vec![2; 40])
+    });
+    session.finish(&mut local);
+    let refused = blocked.join().unwrap().unwrap_err();
+    assert_eq!((refused.kind, refused.payload), (SendErrorKind::Closed(CloseReason::Local), vec![2; 40]));
 }

@@ -1,13 +1,18 @@
 //! Tasks that wait for a connection of another thread.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use slab::Slab;
 
+use crate::blocking::block_on;
 use crate::close::CloseReason;
-use crate::remote::{Remote, Staged};
+use crate::error::SendError;
+use crate::payload::Payload;
+use crate::priority::Priority;
+use crate::remote::{Remote, Sender, Staged};
 
 /// One task's place among those that wait for a connection: for room, for a flush or for the end, one at a
 /// time. Dropping it forgets the task, so the memory is bounded by the tasks that wait.
@@ -75,6 +80,86 @@ impl Drop for Waiter {
         if let Some(key) = self.key {
             self.remote.lock().waiters.0.try_remove(key);
         }
+    }
+}
+
+/// The waiting side of a sender; works on any async runtime, and without one.
+impl Sender {
+    /// Sends one message, waiting for room. `Ok` means accepted, in order, not delivered.
+    ///
+    /// Tasks that wait are woken together and compete: nobody is promised to be next, and a short message may
+    /// find room where a long one does not.
+    ///
+    /// # Errors
+    ///
+    /// Gives the message back when it is too large or the connection is over.
+    ///
+    /// # Cancel safety
+    ///
+    /// A future dropped before it is ready has sent nothing; the message is dropped with it.
+    pub async fn send<P: Payload>(&self, payload: P) -> Result<(), SendError<P>> {
+        self.send_with(Priority::DEFAULT, payload).await
+    }
+
+    /// As [`Sender::send`], with a priority; lower goes sooner.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sender::send`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Sender::send`].
+    pub async fn send_with<P: Payload>(
+        &self,
+        priority: Priority,
+        mut payload: P,
+    ) -> Result<(), SendError<P>> {
+        let mut waiter = None;
+        loop {
+            payload = match self.try_send_with(priority, payload) {
+                Err(refused) if refused.is_retryable() => refused.payload,
+                done => return done,
+            };
+            let len = payload.as_bytes().len();
+            let waiter = waiter.get_or_insert_with(|| self.waiter());
+            poll_fn(|cx| waiter.poll_ready(len, cx)).await;
+        }
+    }
+
+    /// As [`Sender::send`], for a thread that may block. Never call it on a shard's thread, that is, in a
+    /// handler: the shard is what makes room.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sender::send`].
+    pub fn send_blocking<P: Payload>(&self, payload: P) -> Result<(), SendError<P>> {
+        block_on(self.send(payload))
+    }
+
+    /// Waits until everything this connection accepted before was handed to the kernel.
+    ///
+    /// # Errors
+    ///
+    /// The connection's end, when it came first.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing; what was accepted still leaves.
+    pub async fn flush(&self) -> Result<(), CloseReason> {
+        let mark = self.request_flush();
+        let mut waiter = self.waiter();
+        poll_fn(|cx| waiter.poll_flushed(mark, cx)).await
+    }
+
+    /// Waits until the connection is over; after [`Sender::close`], until the lingering close has finished.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn closed(&self) -> CloseReason {
+        let mut waiter = self.waiter();
+        poll_fn(|cx| waiter.poll_closed(cx)).await
     }
 }
 
