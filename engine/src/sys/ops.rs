@@ -1,0 +1,277 @@
+//! The operations in flight and everything the kernel may touch on their behalf.
+
+use std::fmt;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use io_uring::{opcode, squeue, types};
+use qwormhole_proto::Transmit;
+use socket2::SockAddr;
+
+use super::buffer_ring::GROUP;
+use super::message::Message;
+use super::socket::Socket;
+use super::uring::UringRing;
+use crate::ring::{Op, OpId, Token};
+
+/// What a completion's `user_data` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    /// An operation of the table.
+    Op(OpId),
+    /// The cancellation of an operation.
+    Cancel(OpId),
+    /// The poll of the waker.
+    Wake,
+    /// The cancellation of everything, at the end.
+    CancelAll,
+}
+
+impl Key {
+    pub(super) const fn encode(self) -> u64 {
+        match self {
+            Self::Op(id) => id.0,
+            Self::Cancel(id) => id.0 | CANCEL,
+            Self::Wake => WAKE,
+            Self::CancelAll => CANCEL_ALL,
+        }
+    }
+
+    pub(super) const fn decode(user_data: u64) -> Self {
+        match user_data {
+            WAKE => Self::Wake,
+            CANCEL_ALL => Self::CancelAll,
+            _ if user_data & CANCEL != 0 => Self::Cancel(OpId(user_data & !CANCEL)),
+            _ => Self::Op(OpId(user_data)),
+        }
+    }
+}
+
+/// An operation the kernel knows, with what it refers to at stable heap addresses.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    pub(super) token: Token,
+    pub(super) kind: Kind,
+    /// Its cancellation was asked for.
+    cancelled: bool,
+}
+
+/// The resources of an operation. The sockets keep their descriptors from being reused meanwhile.
+pub(super) enum Kind {
+    Accept { _listener: Arc<Socket> },
+    Recv { _socket: Arc<Socket> },
+    Send { _socket: Arc<Socket>, transmit: Transmit, message: Option<Box<Message>> },
+    Connect { _socket: Arc<Socket>, _addr: Box<SockAddr> },
+}
+
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Accept { .. } => "Accept",
+            Self::Recv { .. } => "Recv",
+            Self::Send { .. } => "Send",
+            Self::Connect { .. } => "Connect",
+        })
+    }
+}
+
+/// Slots of operations, named by index and generation: what is not in flight cannot be named.
+#[derive(Debug, Default)]
+pub(super) struct OpTable {
+    slots: Vec<Slot>,
+    /// Empty slots; the last one is used next.
+    free: Vec<u32>,
+    in_flight: usize,
+    /// Gather lists for reuse.
+    messages: Vec<Box<Message>>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    /// Counts the operations that had this slot; 31 bits, never 0.
+    generation: u32,
+    op: Option<InFlight>,
+}
+
+impl OpTable {
+    /// Takes an operation over; the entry to submit. Pointers in the entry stay valid until the operation is
+    /// removed.
+    pub(super) fn insert(
+        &mut self,
+        token: Token,
+        op: Op<UringRing>,
+        multishot: bool,
+    ) -> (OpId, squeue::Entry) {
+        let (kind, entry) = match op {
+            Op::Accept { listener } => {
+                let entry = opcode::AcceptMulti::new(fd(&listener)).flags(libc::SOCK_CLOEXEC).build();
+                (Kind::Accept { _listener: listener }, entry)
+            }
+            Op::Recv { socket } => (Kind::Recv { _socket: socket.clone() }, recv(fd(&socket), multishot)),
+            Op::Send { socket, transmit } => self.send(socket, transmit),
+            Op::Connect { socket, addr } => {
+                let addr = Box::new(addr);
+                let entry = opcode::Connect::new(fd(&socket), addr.as_ptr().cast(), addr.len()).build();
+                (Kind::Connect { _socket: socket, _addr: addr }, entry)
+            }
+        };
+        let id = self.place(InFlight { token, kind, cancelled: false });
+        (id, entry.user_data(Key::Op(id).encode()))
+    }
+
+    pub(super) fn get(&self, id: OpId) -> Option<&InFlight> {
+        let (index, generation) = split(id);
+        self.slots.get(index).filter(|slot| slot.generation == generation)?.op.as_ref()
+    }
+
+    /// Ends an operation, after its last completion.
+    pub(super) fn remove(&mut self, id: OpId) -> Option<InFlight> {
+        let (index, generation) = split(id);
+        let slot = self.slots.get_mut(index).filter(|slot| slot.generation == generation)?;
+        let op = slot.op.take()?;
+        slot.generation = (slot.generation + 1) & GENERATION_MASK;
+        slot.generation += u32::from(slot.generation == 0);
+        self.free.push(index as u32);
+        self.in_flight -= 1;
+        Some(op)
+    }
+
+    /// Notes that the operation shall end; true if it is in flight and nobody asked before.
+    pub(super) fn cancel(&mut self, id: OpId) -> bool {
+        let (index, generation) = split(id);
+        let slot = self.slots.get_mut(index).filter(|slot| slot.generation == generation);
+        slot.and_then(|slot| slot.op.as_mut()).is_some_and(|op| !std::mem::replace(&mut op.cancelled, true))
+    }
+
+    /// Takes a gather list back for reuse.
+    pub(super) fn recycle(&mut self, mut message: Box<Message>) {
+        if self.messages.len() < MESSAGES_MAX {
+            message.clear();
+            self.messages.push(message);
+        }
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Bytes of memory the operations in flight refer to.
+    pub(super) fn bytes(&self) -> usize {
+        let ops = self.slots.iter().filter_map(|slot| slot.op.as_ref());
+        ops.map(|op| match &op.kind {
+            Kind::Send { transmit, message, .. } => {
+                transmit.len() + message.as_ref().map_or(0, |message| size_of_val(&**message))
+            }
+            Kind::Connect { .. } => size_of::<SockAddr>(),
+            Kind::Accept { .. } | Kind::Recv { .. } => 0,
+        })
+        .sum()
+    }
+
+    fn send(&mut self, socket: Arc<Socket>, transmit: Transmit) -> (Kind, squeue::Entry) {
+        // Waiting for everything saves a round per short send; a vanished peer is an error, not a signal.
+        let flags = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+        let fd = fd(&socket);
+        let (message, entry) = match transmit.segments() {
+            segments @ ([] | [_]) => {
+                let bytes = segments.first().map_or(&[][..], |segment| segment.as_slice());
+                let len = u32::try_from(bytes.len()).unwrap_or(SEND_LEN_MAX).min(SEND_LEN_MAX);
+                (None, opcode::Send::new(fd, bytes.as_ptr(), len).flags(flags).build())
+            }
+            segments => {
+                let mut message = self.messages.pop().unwrap_or_else(Message::new);
+                let entry = opcode::SendMsg::new(fd, message.describe(segments)).flags(flags as u32).build();
+                (Some(message), entry)
+            }
+        };
+        (Kind::Send { _socket: socket, transmit, message }, entry)
+    }
+
+    fn place(&mut self, op: InFlight) -> OpId {
+        self.in_flight += 1;
+        if let Some(index) = self.free.pop()
+            && let Some(slot) = self.slots.get_mut(index as usize)
+        {
+            slot.op = Some(op);
+            return name(index, slot.generation);
+        }
+        self.slots.push(Slot { generation: 1, op: Some(op) });
+        name(self.slots.len() as u32 - 1, 1)
+    }
+}
+
+fn recv(fd: types::Fd, multishot: bool) -> squeue::Entry {
+    if multishot {
+        return opcode::RecvMulti::new(fd, GROUP).build();
+    }
+    // No length: as much as the buffer takes.
+    let entry = opcode::Recv::new(fd, std::ptr::null_mut(), 0).buf_group(GROUP).build();
+    entry.flags(squeue::Flags::BUFFER_SELECT)
+}
+
+fn fd(socket: &Socket) -> types::Fd {
+    let fd: RawFd = socket.raw();
+    types::Fd(fd)
+}
+
+fn name(index: u32, generation: u32) -> OpId {
+    OpId(u64::from(generation) << 32 | u64::from(index))
+}
+
+const fn split(id: OpId) -> (usize, u32) {
+    (id.0 as u32 as usize, (id.0 >> 32) as u32)
+}
+
+const CANCEL: u64 = 1 << 63;
+/// No operation has these names: slot indices stay below `u32::MAX - 1` because each slot takes memory.
+const WAKE: u64 = u64::MAX;
+const CANCEL_ALL: u64 = u64::MAX - 1;
+const GENERATION_MASK: u32 = u32::MAX >> 1;
+/// The kernel's limit of one transfer; a longer send is short, and goes on with the rest.
+const SEND_LEN_MAX: u32 = 0x7fff_f000;
+/// One per connection that sends from several pieces in the same turn; 1 KiB each.
+const MESSAGES_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_survives_the_kernel() {
+        for key in [Key::Op(OpId(1 << 32)), Key::Cancel(OpId(7 << 32 | 3)), Key::Wake, Key::CancelAll] {
+            assert_eq!(Key::decode(key.encode()), key);
+        }
+    }
+
+    #[test]
+    fn a_stale_name_names_nothing() {
+        let (socket, _peer) =
+            socket2::Socket::pair(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+        let socket = Arc::new(Socket::from(socket));
+        let mut table = OpTable::default();
+        let (first, _) = table.insert(Token(1), Op::Recv { socket: socket.clone() }, true);
+        assert!(table.remove(first).is_some());
+        let (second, _) = table.insert(Token(2), Op::Recv { socket }, true);
+        assert_eq!(split(first).0, split(second).0, "the slot is reused");
+        assert!(table.get(first).is_none() && table.remove(first).is_none() && !table.cancel(first));
+        assert!(table.get(OpId(u64::MAX >> 1)).is_none());
+        assert!(table.cancel(second) && !table.cancel(second), "asked once");
+        assert_eq!(table.len(), 1);
+    }
+
+    #[test]
+    fn generations_wrap_without_touching_the_reserved_names() {
+        let (socket, _peer) =
+            socket2::Socket::pair(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+        let socket = Arc::new(Socket::from(socket));
+        let mut table = OpTable::default();
+        let (id, _) = table.insert(Token(1), Op::Recv { socket: socket.clone() }, true);
+        table.remove(id);
+        table.slots[0].generation = GENERATION_MASK;
+        let (last, _) = table.insert(Token(1), Op::Recv { socket: socket.clone() }, true);
+        assert_eq!(Key::decode(Key::Op(last).encode()), Key::Op(last));
+        table.remove(last);
+        let (next, _) = table.insert(Token(1), Op::Recv { socket }, true);
+        assert_eq!(split(next), (0, 1));
+    }
+}
