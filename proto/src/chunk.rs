@@ -35,7 +35,11 @@ impl ChunkPool {
             self.retained_bytes = self.retained_bytes.saturating_sub(chunk.capacity());
             return chunk;
         }
-        if class < CLASSES { Vec::with_capacity(Self::SMALLEST << class) } else { Vec::with_capacity(capacity) }
+        if class < CLASSES {
+            Vec::with_capacity(Self::SMALLEST << class)
+        } else {
+            Vec::with_capacity(capacity)
+        }
     }
 
     /// Takes a buffer back for reuse, or frees it when the pool holds enough.

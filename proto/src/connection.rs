@@ -141,6 +141,8 @@ impl Connection {
         if !matches!(self.phase, Phase::Closed | Phase::Reported) {
             self.reason.get_or_insert(reason);
             self.phase = Phase::Closed;
+            self.frame_clock = None;
+            self.stalled_since = None;
         }
     }
 
@@ -164,7 +166,10 @@ impl Connection {
     pub(crate) fn settle_eof(&mut self, now: Time) {
         if self.eof && self.is_open() && self.held.is_empty() {
             let truncated = self.decoder.is_mid_frame();
-            self.begin_close(now, if truncated { CloseReason::PeerTruncated } else { CloseReason::PeerClosed });
+            self.begin_close(
+                now,
+                if truncated { CloseReason::PeerTruncated } else { CloseReason::PeerClosed },
+            );
         }
     }
 
@@ -196,6 +201,13 @@ impl Connection {
         }
         let started = self.frame_clock.filter(|_| !new_frame).map_or(now, |clock| clock.started);
         self.frame_clock = Some(FrameClock { started, last_byte: now });
+    }
+
+    /// Starts the clock of an unfinished frame whose delivery was paused and goes on.
+    pub(crate) fn restart_frame_clock(&mut self, now: Time) {
+        if self.frame_clock.is_none() {
+            self.note_input(now, false);
+        }
     }
 
     /// Keeps the stall clock after the outbox changed; `progress` when the kernel took bytes.

@@ -139,9 +139,9 @@ impl Context<'_> {
     /// A handle with which other threads send on this connection. The first call allocates, later ones clone.
     pub fn sender(&mut self) -> Sender {
         let conn = &mut *self.conn;
-        let remote = conn.remote.get_or_insert_with(|| {
-            Remote::new(conn.id, self.local.port.clone(), conn.config.clone())
-        });
+        let remote = conn
+            .remote
+            .get_or_insert_with(|| Remote::new(conn.id, self.local.port.clone(), conn.config.clone()));
         Sender::new(remote.clone())
     }
 

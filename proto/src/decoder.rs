@@ -37,7 +37,14 @@ pub enum Frame<'b> {
 impl Decoder {
     /// A decoder at the start of a stream.
     pub const fn new(framing: Framing, max_frame_len: u32) -> Self {
-        Self { framing, max_frame_len, header: [0; FRAME_HEADER_LEN], header_have: 0, body: Vec::new(), body_len: 0 }
+        Self {
+            framing,
+            max_frame_len,
+            header: [0; FRAME_HEADER_LEN],
+            header_have: 0,
+            body: Vec::new(),
+            body_len: 0,
+        }
     }
 
     /// Takes the next frame off the front of `input`; `None` when more bytes are needed (`input` is then

@@ -57,7 +57,10 @@ pub struct Dial<H, A, K> {
 
 impl<H, A: fmt::Debug, K> fmt::Debug for Dial<H, A, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dial").field("addrs", &self.addrs).field("timeout", &self.timeout).finish_non_exhaustive()
+        f.debug_struct("Dial")
+            .field("addrs", &self.addrs)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
     }
 }
 

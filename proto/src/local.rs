@@ -77,7 +77,10 @@ impl Default for ShardLocal {
 
 impl fmt::Debug for ShardLocal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ShardLocal").field("now", &self.now).field("stats", &self.stats).finish_non_exhaustive()
+        f.debug_struct("ShardLocal")
+            .field("now", &self.now)
+            .field("stats", &self.stats)
+            .finish_non_exhaustive()
     }
 }
 

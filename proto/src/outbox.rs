@@ -25,7 +25,7 @@ pub struct Outbox {
     in_flight: bool,
     /// A drain is owed once the outbox holds at most this much.
     drain_at: Option<usize>,
-    /// Highest flush mark inside the submission in flight.
+    /// Highest flush mark inside the submission in flight or its unsent rest.
     mark_in_flight: Option<u64>,
     flushed: u64,
 }
@@ -101,9 +101,9 @@ impl Outbox {
 
     /// Asks that [`Outbox::flushed`] reaches `mark` when everything accepted so far was taken by the kernel.
     pub(crate) fn mark(&mut self, mark: u64) {
-        if !self.queue.is_empty() || self.unsent.is_some() {
+        if !self.queue.is_empty() {
             self.queue.mark(mark);
-        } else if self.in_flight {
+        } else if self.in_flight || self.unsent.is_some() {
             self.mark_in_flight = Some(mark);
         } else {
             self.flushed = mark;
@@ -131,12 +131,6 @@ impl Outbox {
                 transmit
             }
         };
-        if transmit.is_empty() {
-            // Only marks were waiting.
-            self.settle_marks();
-            local.give_transmit(transmit);
-            return None;
-        }
         self.in_flight = true;
         Some(transmit)
     }
@@ -178,7 +172,13 @@ impl Outbox {
     }
 
     #[inline]
-    fn accept<P: Payload>(&mut self, config: &Config, priority: Priority, payload: P, local: &mut ShardLocal) {
+    fn accept<P: Payload>(
+        &mut self,
+        config: &Config,
+        priority: Priority,
+        payload: P,
+        local: &mut ShardLocal,
+    ) {
         self.queue.push(config.framing, priority, payload, &mut local.pool);
         self.note_level(&config.limits);
     }

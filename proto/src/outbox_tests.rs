@@ -127,3 +127,23 @@ proptest! {
         prop_assert_eq!(wire, expected);
     }
 }
+
+#[test]
+fn a_drain_is_not_lost_behind_a_flush_mark() {
+    // A watermark of zero is met only when nothing at all waits, not even a mark.
+    let config = config(10_000, 1, 0);
+    let mut local = ShardLocal::default();
+    for short in [false, true] {
+        let mut outbox = Outbox::default();
+        assert!(send(&mut outbox, &config, 96, &mut local));
+        if short {
+            let transmit = outbox.poll_transmit(100, &mut local).unwrap();
+            outbox.handle_transmitted(transmit, 10, &mut local);
+        }
+        outbox.mark(7);
+        let transmit = outbox.poll_transmit(100, &mut local).unwrap();
+        outbox.handle_transmitted(transmit, usize::MAX, &mut local);
+        assert!(outbox.take_drain(), "short: {short}");
+        assert_eq!((outbox.flushed(), outbox.is_idle()), (7, true));
+    }
+}

@@ -87,10 +87,14 @@ impl FrameQueue {
     /// first. Returns the highest mark that was met.
     pub(crate) fn pop_into(&mut self, transmit: &mut Transmit, bytes_max: usize) -> Option<u64> {
         let mut mark = None;
-        while transmit.len() < bytes_max && !transmit.is_full() {
-            let Some(priority) = self.continued.or_else(|| self.next_priority()) else { break };
+        while let Some(priority) = self.continued.or_else(|| self.next_priority()) {
             let Some(lane) = self.lane_mut(priority) else { break };
-            let Some(entry) = lane.pop(bytes_max - transmit.len()) else { break };
+            // A mark takes no room; left behind alone it would wait for a submission that never comes.
+            let full = transmit.len() >= bytes_max || transmit.is_full();
+            if full && !matches!(lane.entries.front(), Some(Entry::Mark(_))) {
+                break;
+            }
+            let Some(entry) = lane.pop(bytes_max.saturating_sub(transmit.len())) else { break };
             let lane_is_empty = lane.entries.is_empty();
             match entry {
                 Popped::Mark(id) => {
@@ -122,6 +126,10 @@ impl FrameQueue {
             }
             None => &mut self.default,
         };
+        if let Some(Entry::Mark(last)) = lane.entries.back_mut() {
+            *last = id;
+            return;
+        }
         lane.entries.push_back(Entry::Mark(id));
         self.entries += 1;
     }
@@ -152,7 +160,9 @@ impl FrameQueue {
     fn next_priority(&self) -> Option<Priority> {
         let first_other = self.others.first_key_value().map(|(priority, _)| *priority);
         match first_other {
-            Some(priority) if priority < Priority::DEFAULT || self.default.entries.is_empty() => Some(priority),
+            Some(priority) if priority < Priority::DEFAULT || self.default.entries.is_empty() => {
+                Some(priority)
+            }
             _ => (!self.default.entries.is_empty()).then_some(Priority::DEFAULT),
         }
     }
@@ -164,7 +174,11 @@ impl FrameQueue {
 
 enum Popped {
     /// `whole` is false when the rest of the entry stays queued.
-    Segment { segment: Segment, ends_frame: bool, whole: bool },
+    Segment {
+        segment: Segment,
+        ends_frame: bool,
+        whole: bool,
+    },
     Mark(u64),
 }
 
@@ -320,6 +334,18 @@ mod tests {
             assert_eq!(mark, Some(7), "{priorities:?}");
             assert!(transmit.len() >= before);
         }
+    }
+
+    #[test]
+    fn no_mark_stays_behind_alone_and_many_marks_are_one() {
+        let mut pool = ChunkPool::default();
+        let mut queue = FrameQueue::default();
+        queue.push(Framing::LengthPrefixed, Priority::DEFAULT, &b"x"[..], &mut pool);
+        (1..=100).for_each(|id| queue.mark(id));
+        assert_eq!(queue.cost(), FRAME_HEADER_LEN + 1 + 2 * ENTRY_COST);
+        let mut transmit = Transmit::default();
+        assert_eq!(queue.pop_into(&mut transmit, 5), Some(100));
+        assert!(queue.is_empty());
     }
 
     #[test]

@@ -58,7 +58,6 @@ pub(crate) struct Requests {
     pub(crate) close: bool,
     pub(crate) abort: bool,
     pub(crate) resume: bool,
-    pub(crate) flush: bool,
 }
 
 impl Remote {
@@ -68,12 +67,7 @@ impl Remote {
 
     pub(crate) fn take_requests(&self) -> Requests {
         let bits = self.requests.swap(0, Ordering::AcqRel);
-        Requests {
-            close: bits & CLOSE != 0,
-            abort: bits & ABORT != 0,
-            resume: bits & RESUME != 0,
-            flush: bits & FLUSH != 0,
-        }
+        Requests { close: bits & CLOSE != 0, abort: bits & ABORT != 0, resume: bits & RESUME != 0 }
     }
 
     /// Moves everything staged into the outbox; returns the number of messages. A shard never waits for a
@@ -199,7 +193,7 @@ impl Sender {
         staged.flush_asked += 1;
         let mark = staged.flush_asked;
         drop(staged);
-        self.0.request(FLUSH);
+        self.0.request(0);
         mark
     }
 
@@ -233,7 +227,6 @@ const POSTED: u8 = 1;
 const CLOSE: u8 = 2;
 const ABORT: u8 = 4;
 const RESUME: u8 = 8;
-const FLUSH: u8 = 16;
 
 #[cfg(test)]
 #[path = "remote_tests.rs"]

@@ -124,6 +124,29 @@ fn flush_is_reached_when_the_kernel_took_the_bytes() {
 }
 
 #[test]
+fn a_flush_does_not_lift_the_bound_of_a_backed_up_outbox() {
+    let (mut session, mut local, sender, _port) = session(Config::default());
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut accepted = 0;
+    for _ in 0..100 {
+        accepted += usize::from(sender.try_send(vec![0; 100_000]).is_ok()) * 100_004;
+        sender.request_flush();
+        session.handle_remote(&mut local);
+    }
+    let limits = Config::default().limits;
+    assert!(
+        accepted < limits.high_watermark_bytes + 2 * limits.remote_bytes_max,
+        "{accepted} bytes accepted"
+    );
+    let mark = sender.request_flush();
+    session.handle_remote(&mut local);
+    let mut waiter = sender.waiter();
+    assert!(waiter.poll_flushed(mark, &mut cx).is_pending());
+    assert_eq!(transmit(&mut session, &mut local, usize::MAX), accepted, "everything accepted leaves");
+    assert_eq!(waiter.poll_flushed(mark, &mut cx), Poll::Ready(Ok(())));
+}
+
+#[test]
 fn a_close_flushes_what_was_staged_before_it_and_tells_everybody() {
     let (mut session, mut local, sender, _port) = session(Config::default());
     let waker = Waker::noop();

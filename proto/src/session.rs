@@ -133,7 +133,7 @@ impl<H: Handler> Session<H> {
         if asked.resume {
             self.conn.resume(PAUSE_USER);
         }
-        self.take_staged(local, asked.close || asked.flush);
+        self.take_staged(local, asked.close);
         if asked.close {
             self.conn.begin_close(local.now, CloseReason::Local);
         }
@@ -229,6 +229,7 @@ impl<H: Handler> Session<H> {
             let used = self.deliver(local, &Unleased(undelivered), undelivered);
             self.conn.held.put_back(held, start + used, &mut local.pool);
         }
+        self.conn.restart_frame_clock(local.now);
         self.conn.settle_eof(local.now);
     }
 

@@ -191,6 +191,21 @@ fn a_slow_frame_is_closed_at_its_deadlines() {
 }
 
 #[test]
+fn a_pause_in_the_middle_of_a_frame_only_delays_its_deadline() {
+    let at = |s: u64| Time::from_nanos(s * 1_000_000_000);
+    let (mut session, mut local, _recorder) = session(Config::default());
+    feed(&mut session, &mut local, &[0, 1, 0, 0]);
+    let mut cx = Context { conn: &mut session.conn, local: &mut local };
+    let sender = cx.sender();
+    cx.pause();
+    assert_eq!(session.poll_timeout(), None, "the peer cannot go on");
+    local.now = at(100);
+    sender.resume();
+    session.handle_remote(&mut local);
+    assert_eq!(session.poll_timeout(), Some(at(130)));
+}
+
+#[test]
 fn a_fast_enough_frame_may_take_long() {
     let at = |s: u64| Time::from_nanos(s * 1_000_000_000);
     let (mut session, mut local, recorder) = session(Config::default());
@@ -223,6 +238,7 @@ fn a_peer_that_takes_nothing_is_stalled_only_while_backed_up() {
     assert_eq!(session.poll_timeout(), Some(Time::ZERO + Duration::from_secs(59)), "progress");
     local.now = Time::ZERO + Duration::from_secs(59);
     session.handle_timeout(&mut local);
+    assert_eq!(session.poll_timeout(), None, "a deadline that passed is not asked for again");
     assert_eq!(session.poll_action(&local), Some(Action::Close));
     assert_eq!(session.connection().close_reason(), Some(&CloseReason::Stalled));
 }

@@ -161,7 +161,9 @@ impl TimerWheel {
         if let Some(head) = self.heads.get_mut(bucket) {
             *head = key;
         }
-        if key == NONE && let Some(word) = self.occupied.get_mut(bucket / 64) {
+        if key == NONE
+            && let Some(word) = self.occupied.get_mut(bucket / 64)
+        {
             *word &= !(1 << (bucket % 64));
         }
     }
