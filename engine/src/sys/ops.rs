@@ -60,7 +60,7 @@ pub(super) struct InFlight {
 pub(super) enum Kind {
     Accept { _listener: Arc<Socket> },
     Recv { _socket: Arc<Socket> },
-    Send { _socket: Arc<Socket>, transmit: Transmit, message: Option<Box<Message>> },
+    Send { _socket: Arc<Socket>, transmit: Transmit, message: Option<Message> },
     Connect { _socket: Arc<Socket>, _addr: Box<SockAddr> },
 }
 
@@ -83,7 +83,7 @@ pub(super) struct OpTable {
     free: Vec<u32>,
     in_flight: usize,
     /// Gather lists for reuse.
-    messages: Vec<Box<Message>>,
+    messages: Vec<Message>,
 }
 
 #[derive(Debug)]
@@ -144,9 +144,8 @@ impl OpTable {
     }
 
     /// Takes a gather list back for reuse.
-    pub(super) fn recycle(&mut self, mut message: Box<Message>) {
+    pub(super) fn recycle(&mut self, message: Message) {
         if self.messages.len() < MESSAGES_MAX {
-            message.clear();
             self.messages.push(message);
         }
     }
@@ -155,12 +154,18 @@ impl OpTable {
         self.in_flight
     }
 
+    /// Slots and gather lists kept for reuse.
+    #[cfg(test)]
+    pub(super) fn idle(&self) -> (usize, usize) {
+        (self.free.len(), self.messages.len())
+    }
+
     /// Bytes of memory the operations in flight refer to.
     pub(super) fn bytes(&self) -> usize {
         let ops = self.slots.iter().filter_map(|slot| slot.op.as_ref());
         ops.map(|op| match &op.kind {
             Kind::Send { transmit, message, .. } => {
-                transmit.len() + message.as_ref().map_or(0, |message| size_of_val(&**message))
+                transmit.len() + message.as_ref().map_or(0, |_| Message::len())
             }
             Kind::Connect { .. } => size_of::<SockAddr>(),
             Kind::Accept { .. } | Kind::Recv { .. } => 0,

@@ -155,26 +155,35 @@ impl UringRing {
         if self.closed {
             return;
         }
+        if self.backlog.is_empty() && self.try_queue(&entry) {
+            return;
+        }
         self.backlog.push_back(entry);
         self.flush_backlog();
+    }
+
+    /// Puts an entry into the submission queue, if there is room.
+    fn try_queue(&mut self, entry: &squeue::Entry) -> bool {
+        // SAFETY: what the entry refers to belongs to the operation table until the last completion, and the
+        // table is dropped only after the ring has ended all operations, or leaked
+        // (`a_ring_dropped_in_flight_leaves_nothing_behind`).
+        unsafe { self.ring.submission().push(entry) }.is_ok()
     }
 
     /// Moves the backlog into the submission queue as far as the kernel takes entries.
     pub(super) fn flush_backlog(&mut self) {
         let mut stuck = false;
-        while let Some(entry) = self.backlog.front() {
-            // SAFETY: what the entry refers to belongs to the operation table until the last completion, and
-            // the table is dropped only after the ring has ended all operations, or leaked
-            // (`dropping_a_ring_in_flight_is_safe`).
-            if unsafe { self.ring.submission().push(entry) }.is_ok() {
-                self.backlog.pop_front();
+        while let Some(entry) = self.backlog.pop_front() {
+            if self.try_queue(&entry) {
                 stuck = false;
-            } else if stuck {
-                return;
-            } else {
-                stuck = true;
-                self.submit();
+                continue;
             }
+            self.backlog.push_front(entry);
+            if stuck {
+                return;
+            }
+            stuck = true;
+            self.submit();
         }
     }
 
@@ -284,7 +293,7 @@ impl UringRing {
         match op.kind {
             Kind::Accept { .. } if completion.result >= 0 => {
                 // SAFETY: the kernel has just installed this descriptor for us, and says so once
-                // (`dropping_a_ring_in_flight_is_safe` counts descriptors).
+                // (`a_ring_dropped_in_flight_leaves_nothing_behind` counts descriptors).
                 completion.socket = Some(unsafe { Socket::from_accepted(completion.result) });
             }
             Kind::Recv { .. } => self.attach_buffer(&mut completion, bid),
@@ -344,18 +353,19 @@ impl Ring for UringRing {
         }
         self.arm_waker();
         self.flush_backlog();
-        self.buffers.reclaim();
+        let low = self.buffers.is_low();
+        let returned = self.buffers.reclaim();
         let mut block =
             wait != Some(Duration::ZERO) && self.backlog.is_empty() && self.ring.completion().is_empty();
-        let wants_buffers = block && self.buffers.is_low();
-        if wants_buffers && !self.buffers.pool().want() {
-            self.buffers.reclaim();
-            block = false;
+        if block && low {
+            // The caller may be waiting for a buffer: one that came back since it looked, or comes back before
+            // the ring sleeps, ends the wait like one that comes back later.
+            block = !returned && self.buffers.pool().want();
         }
         // A wait too long to express is a wait without limit.
         let deadline = wait.filter(|_| block).and_then(|wait| Instant::now().checked_add(wait));
         let entered = self.enter_until(deadline, block);
-        if wants_buffers {
+        if low {
             self.buffers.pool().unwant();
             self.buffers.reclaim();
         }
