@@ -1,5 +1,6 @@
 //! Whether io_uring can be used here, how well, and if not, why not.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::sync::OnceLock;
@@ -26,6 +27,19 @@ pub struct Capabilities {
 impl Capabilities {
     pub(crate) const fn plan(&self) -> Plan {
         self.plan
+    }
+}
+
+/// One line for a log: the tier, the memory, and what is missing.
+impl fmt::Display for Capabilities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "tier {:?} on Linux {}, ", self.tier, self.kernel)?;
+        write!(f, "{} KiB of locked memory per ring, ", self.memlock_per_ring_bytes.div_ceil(1024))?;
+        write!(f, "limit {}", limit_in_words(self.memlock_limit_bytes))?;
+        self.features
+            .iter()
+            .filter(|feature| !feature.on)
+            .try_for_each(|feature| write!(f, "; {} is off: {}", feature.name, feature.detail))
     }
 }
 
@@ -215,8 +229,11 @@ fn ask() -> Result<Capabilities, Refusal> {
         missing: format!("it lacks {missing}"),
     })?;
     let plan = sys::self_test(plan).map_err(|failure| match failure.error.raw_os_error() {
-        Some(libc::ENOMEM | libc::EMFILE | libc::ENFILE) => explain(&failure.error),
-        Some(libc::EINVAL) if failure.is_setup() => explain(&failure.error),
+        _ if failure.is_setup() => explain(&failure.error),
+        // A sandbox may allow to open rings and forbid the rest; a shortage may come at any time.
+        Some(libc::EPERM | libc::EACCES | libc::ENOMEM | libc::EMFILE | libc::ENFILE) => {
+            explain(&failure.error)
+        }
         _ => Refusal::SelfTest { step: failure.step, reason: failure.error.to_string() },
     })?;
     Ok(Capabilities {
@@ -334,5 +351,17 @@ mod tests {
     #[test]
     fn a_second_probe_gives_the_same_answer() {
         assert_eq!(probe(), probe());
+    }
+
+    #[test]
+    fn a_missing_feature_lowers_the_tier_and_shows_in_the_log_line() {
+        let Ok(mut here) = probe() else { return };
+        let mut plan = here.plan;
+        plan.setup.no_sqarray = false;
+        assert_eq!(Tier::of(plan), Tier::T2);
+        here.features = features(plan);
+        assert!(here.to_string().contains("no_sqarray is off: "), "{here}");
+        plan.setup.defer_taskrun = false;
+        assert_eq!(Tier::of(plan), Tier::T3);
     }
 }

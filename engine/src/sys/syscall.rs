@@ -11,11 +11,14 @@ use io_uring::EnterFlags;
 use io_uring::types::{SubmitArgs, Timespec};
 
 /// How the kernel is told which ring is meant.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct RingFd {
     raw: RawFd,
     /// Index in the calling thread's table of registered rings: saves looking up the descriptor per enter.
     index: Option<u32>,
+    /// How often the kernel was entered.
+    #[cfg(test)]
+    pub(super) calls: std::cell::Cell<u64>,
 }
 
 impl RingFd {
@@ -26,7 +29,12 @@ impl RingFd {
         // SAFETY: the update lives across the call and is the structure the opcode asks for; the kernel
         // writes the index into it.
         let done = unsafe { register(raw, REGISTER_RING_FDS, &raw mut update) };
-        Self { raw, index: (done == 1).then_some(update.offset) }
+        Self {
+            raw,
+            index: (done == 1).then_some(update.offset),
+            #[cfg(test)]
+            calls: std::cell::Cell::default(),
+        }
     }
 
     /// Gives the index back. Otherwise the thread would keep the ring alive after its descriptor is closed.
@@ -51,6 +59,8 @@ impl RingFd {
         flags: EnterFlags,
         timeout: Option<&Timespec>,
     ) -> io::Result<u32> {
+        #[cfg(test)]
+        self.calls.set(self.calls.get() + 1);
         let (fd, flags) = match self.index {
             Some(index) => (index as RawFd, flags | EnterFlags::REGISTERED_RING),
             None => (self.raw, flags),

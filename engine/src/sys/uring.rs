@@ -213,8 +213,6 @@ impl UringRing {
             let pending = submission.taskrun() || !self.plan.setup.taskrun_flag;
             drop(submission);
             self.stats.overflows += u64::from(overflow);
-            // An overflown queue has completions to reap first.
-            block &= !overflow;
             if queued == 0 && !block && !overflow && !pending {
                 return Ok(());
             }

@@ -256,12 +256,12 @@ fn a_turn_without_work_makes_no_system_call() {
     let (socket, mut peer) = pair();
     ring.push(Token(1), Op::Recv { socket });
     ring.enter(Some(Duration::ZERO)).unwrap();
-    let before = ring.stats().enters;
+    let before = (ring.fd.calls.get(), ring.stats().enters);
     for _ in 0..1000 {
         ring.enter(Some(Duration::ZERO)).unwrap();
         assert!(ring.pop().is_none());
     }
-    assert_eq!(ring.stats().enters, before);
+    assert_eq!((ring.fd.calls.get(), ring.stats().enters), before);
     peer.write_all(b"x").unwrap();
     // The kernel raises a flag; no wait is needed to see it.
     let done = (0..1_000_000).find_map(|_| {
@@ -269,6 +269,34 @@ fn a_turn_without_work_makes_no_system_call() {
         ring.pop()
     });
     assert_eq!(done.unwrap().result, 1);
+}
+
+#[test]
+fn a_turn_that_submits_and_waits_is_one_system_call() {
+    let mut ring = ring(8);
+    let (socket, mut peer) = pair();
+    ring.push(Token(1), Op::Recv { socket: socket.clone() });
+    ring.enter(Some(Duration::ZERO)).unwrap();
+    for _ in 0..100 {
+        let before = ring.fd.calls.get();
+        ring.push(Token(2), Op::Send { socket: socket.clone(), transmit: transmit([vec![1]]) });
+        ring.enter(Some(LONG)).unwrap();
+        assert_eq!(ring.pop().unwrap().token, Token(2));
+        assert_eq!(ring.fd.calls.get(), before + 1);
+        peer.read_exact(&mut [0]).unwrap();
+    }
+}
+
+#[test]
+fn the_longest_wait_is_a_wait() {
+    let mut ring = ring(8);
+    for wait in
+        [Duration::MAX, Duration::from_secs(i64::MAX as u64 - 1_000_000_000), Duration::from_secs(1 << 40)]
+    {
+        (ring.waker())();
+        ring.enter(Some(wait)).unwrap();
+        assert!(ring.pop().is_none());
+    }
 }
 
 #[test]
