@@ -1,2 +1,73 @@
-//! x
-fn main() {}
+//! `qwormhole-perf` measures qwormhole over real sockets between real processes, on this machine, for the load
+//! that the command line describes.
+//!
+//! The way of a run: [`run`] makes plans → [`measure`] starts two [`process`]es and tells them when → each is
+//! a [`child`] that plays its side of a [`scenario`] on one of the [`systems`] → [`window`] turns their
+//! counters into metrics → [`summary`] and [`result`] write them down.
+//!
+//! To add a scenario or a system: one file under `scenario/` or `systems/`, and its line in `ALL` there.
+
+#![forbid(unsafe_code)]
+
+mod child;
+mod cli;
+mod cpus;
+mod dial;
+mod doctor;
+mod duration;
+mod environment;
+mod hello;
+mod interrupt;
+mod job;
+mod list;
+mod load;
+mod measure;
+mod metric;
+mod pattern;
+mod process;
+mod progress;
+mod record;
+mod result;
+mod run;
+mod scenario;
+mod server;
+mod summary;
+mod syscalls;
+mod systems;
+mod tally;
+mod threshold;
+mod window;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        None => match Cli::parse_from(["qwormhole-perf", "run"]).command {
+            Some(Command::Run(flags)) => run::run(&flags),
+            _ => unreachable!("`run` without flags is a run"),
+        },
+        Some(Command::Run(flags)) => run::run(&flags),
+        Some(Command::Client(flags)) => run::client(&flags),
+        Some(Command::Server(flags)) => server::serve(&flags),
+        Some(Command::List) => shown(&list::list()),
+        Some(Command::Doctor) => shown(&doctor::doctor()),
+        Some(Command::Child) => return child::run(),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("qwormhole-perf: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Prints a text that is the whole result of a command.
+fn shown(text: &str) -> anyhow::Result<ExitCode> {
+    std::io::Write::write_all(&mut std::io::stdout().lock(), text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}

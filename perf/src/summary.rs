@@ -1,0 +1,123 @@
+//! What a person reads after a round.
+
+use std::fmt::Write as _;
+
+use crate::cpus::Cpus;
+use crate::measure::{Plan, Round};
+
+/// The round in a few aligned lines.
+pub(crate) fn summary(plan: &Plan<'_>, round: &Round) -> String {
+    let mut lines = Lines(String::new());
+    let partial = if round.partial { "  (partial: interrupted)" } else { "" };
+    let _ = writeln!(lines.0, "{} on {}{partial}", plan.scenario.name(), round.system);
+    if let Some(backend) = &round.backend {
+        let detail = if backend.detail.is_empty() { "" } else { ", " };
+        lines.put("backend", &format!("{}{detail}{}", backend.kind, backend.detail));
+    }
+    lines.put("load", &load(plan));
+    lines.put("placement", &placement(plan));
+    let get = |name: &str| round.metrics.get(name).copied();
+    if let (Some(p50), Some(p90), Some(p99), Some(p999), Some(max)) =
+        (get("rtt_us_p50"), get("rtt_us_p90"), get("rtt_us_p99"), get("rtt_us_p999"), get("rtt_us_max"))
+    {
+        let text =
+            format!("p50 {p50:.1}   p90 {p90:.1}   p99 {p99:.1}   p99.9 {p999:.1}   max {max:.1}  (us)");
+        lines.put("round trip", &text);
+    }
+    if let (Some(messages), Some(bytes)) = (get("msgs_per_s"), get("bytes_per_s")) {
+        lines.put(
+            "throughput",
+            &format!("{} msgs/s   {} bytes/s on the wire", grouped(messages), grouped(bytes)),
+        );
+    }
+    for side in ["server", "client"] {
+        if let Some(cost) = get(&format!("{side}_cpu_ns_per_msg")) {
+            let share = get(&format!("{side}_cpu_share"));
+            let share =
+                share.map_or_else(String::new, |share| format!("   ({:.0} % of one CPU)", share * 100.0));
+            lines.put(&format!("{side} CPU"), &format!("{cost:.1} ns/msg{share}"));
+        }
+    }
+    if let Some(text) = syscalls(round) {
+        lines.put("server syscalls", &text);
+    }
+    if let Some(bytes) = get("server_rss_bytes") {
+        lines.put("server memory", &format!("{:.1} MiB resident", bytes / f64::from(1 << 20)));
+    }
+    let (lost, corrupt) = (get("lost_messages").unwrap_or(0.0), get("corrupt_messages").unwrap_or(0.0));
+    let checked = grouped(round.checked as f64);
+    lines.put("checked", &format!("{checked} messages, every byte: {lost:.0} lost, {corrupt:.0} corrupt"));
+    lines.0
+}
+
+fn load(plan: &Plan<'_>) -> String {
+    let load = plan.load;
+    let mut text = format!("{} B messages", load.size);
+    let plural = if load.connections == 1 { "" } else { "s" };
+    let _ = write!(text, ", {} connection{plural}", load.connections);
+    if load.depth > 1 {
+        let _ = write!(text, " x {} in flight", load.depth);
+    }
+    if load.from_thread {
+        text.push_str(", sent from another thread");
+    }
+    let (warmup, duration) = (load.warmup.as_secs_f64(), load.duration.as_secs_f64());
+    let _ = write!(text, ", {duration} s after {warmup} s of warm-up");
+    text
+}
+
+fn placement(plan: &Plan<'_>) -> String {
+    let place = |cpus: &Option<Cpus>| match cpus {
+        Some(cpus) => format!("CPU {cpus}"),
+        None => String::from("any CPU"),
+    };
+    let server = match &plan.peer {
+        Some(peer) => format!("at {}", peer.address),
+        None => format!("on {}", place(&plan.server_cpus)),
+    };
+    format!("server {server}, client on {}", place(&plan.client_cpus))
+}
+
+fn syscalls(round: &Round) -> Option<String> {
+    let calls = round.metrics.get("server_syscalls_per_msg")?;
+    let source = round.syscalls_from?.name();
+    let spins = round
+        .metrics
+        .get("server_spin_enters_per_s")
+        .map_or_else(String::new, |spins| format!("   and {}/s only to spin", grouped(*spins)));
+    Some(format!("{calls:.4} per msg ({source}){spins}"))
+}
+
+/// A whole number with its digits in groups of three.
+fn grouped(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+struct Lines(String);
+
+impl Lines {
+    fn put(&mut self, label: &str, text: &str) {
+        let _ = writeln!(self.0, "  {label:<16}{text}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_grouped() {
+        assert_eq!(grouped(0.4), "0");
+        assert_eq!(grouped(999.0), "999");
+        assert_eq!(grouped(1000.0), "1,000");
+        assert_eq!(grouped(12_345_678.9), "12,345,679");
+    }
+}

@@ -1,0 +1,12 @@
+//! qwormhole on io_uring over loopback TCP, with its defaults.
+
+use qwormhole::Backend;
+
+use super::qwormhole::{Local, QWormhole};
+
+pub(crate) const ENGINE: QWormhole = QWormhole {
+    name: "engine",
+    about: "qwormhole on io_uring, TCP",
+    backend: Backend::IoUring,
+    local: Local::Tcp,
+};

@@ -1,0 +1,12 @@
+//! qwormhole on tokio over loopback TCP.
+
+use qwormhole::Backend;
+
+use super::qwormhole::{Local, QWormhole};
+
+pub(crate) const FALLBACK: QWormhole = QWormhole {
+    name: "fallback",
+    about: "qwormhole on tokio, TCP",
+    backend: Backend::Tokio,
+    local: Local::Tcp,
+};

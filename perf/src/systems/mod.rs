@@ -1,0 +1,106 @@
+//! What can be measured against each other. One file each; this one lists them.
+
+mod engine;
+mod engine_unix;
+mod fallback;
+mod handlers;
+mod qwormhole;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use crate::job::{Backend, Enters, Job};
+use crate::tally::Tally;
+
+/// A transport that can play both ends of a scenario. Servers speak length-prefixed frames (four bytes of
+/// big-endian length), so that every client reaches every server.
+pub(crate) trait System: Sync {
+    /// As on the command line.
+    fn name(&self) -> &'static str;
+
+    /// What it is, in one line.
+    fn about(&self) -> &'static str;
+
+    /// Why it cannot run here, if so.
+    fn unavailable(&self) -> Option<String>;
+
+    /// Where a server of a local run listens: any free port or name.
+    fn local_address(&self) -> String;
+
+    /// Starts a server.
+    fn serve(&self, job: &Job, role: ServerRole, tally: &Arc<Tally>) -> Result<Box<dyn Part>>;
+
+    /// Keeps one request in flight on one connection.
+    fn ping_pong(&self, job: &Job, tally: &Arc<Tally>) -> Result<Box<dyn Part>>;
+
+    /// Sends as fast as it goes, by the fastest way that the public API has.
+    fn stream(&self, job: &Job, tally: &Arc<Tally>) -> Result<Box<dyn Part>>;
+
+    /// Sends message by message, awaiting each.
+    fn send_one(&self, job: &Job, tally: &Arc<Tally>) -> Result<Box<dyn Part>>;
+
+    /// Sends from a thread that is not the connection's.
+    fn send_from_thread(&self, job: &Job, tally: &Arc<Tally>) -> Result<Box<dyn Part>>;
+}
+
+/// What a server does with messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ServerRole {
+    /// Sends each back.
+    Echo,
+    /// Checks and counts them.
+    Sink,
+}
+
+/// A running side of a scenario.
+pub(crate) trait Part {
+    /// Where a server can be reached; where a client went.
+    fn address(&self) -> String;
+
+    /// What the system runs on, where it tells.
+    fn backend(&self) -> Option<Backend> {
+        None
+    }
+
+    /// System calls that the system has counted itself.
+    fn enters(&self) -> Option<Enters> {
+        None
+    }
+
+    /// Ends the part. Clients send nothing more and wait up to `patience` for what is under way.
+    fn stop(self: Box<Self>, patience: Duration) -> Result<()>;
+}
+
+/// Every system, in the order of `list`.
+pub(crate) const ALL: [&dyn System; 3] = [&engine::ENGINE, &engine_unix::ENGINE_UNIX, &fallback::FALLBACK];
+
+/// The system that stands in when `engine` cannot run.
+pub(crate) const STAND_IN: &dyn System = &fallback::FALLBACK;
+
+/// The system of that name.
+///
+/// # Errors
+///
+/// Lists those that exist.
+pub(crate) fn find(name: &str) -> Result<&'static dyn System> {
+    ALL.into_iter().find(|system| system.name() == name).with_context(|| {
+        let names = ALL.map(|system| system.name()).join(", ");
+        format!("unknown system `{name}`; there are: {names}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_and_mistakes_list_them() {
+        for system in ALL {
+            assert_eq!(find(system.name()).unwrap().name(), system.name());
+        }
+        let error = find("epol").err().unwrap().to_string();
+        assert!(error.contains("epol") && error.contains("fallback"), "{error}");
+    }
+}

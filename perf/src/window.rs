@@ -1,0 +1,231 @@
+//! From counters at the two ends of a window to figures.
+
+use anyhow::{Result, ensure};
+
+use crate::job::Snapshot;
+use crate::metric::Metrics;
+use crate::record::Recorder;
+use crate::scenario::CountedAt;
+
+/// The counters at the beginning and at the end of the measured window.
+#[derive(Debug)]
+pub(crate) struct Window {
+    /// Where messages are counted.
+    pub(crate) counted_at: CountedAt,
+    pub(crate) wire_bytes_per_msg: u64,
+    /// `None` when the server is not ours to ask.
+    pub(crate) server: Option<(Snapshot, Snapshot)>,
+    pub(crate) client: (Snapshot, Snapshot),
+    pub(crate) syscalls: Option<Syscalls>,
+    pub(crate) server_rss_bytes: Option<u64>,
+}
+
+/// System calls of the server, counted from outside in a window of their own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Syscalls {
+    /// All kinds, all threads.
+    pub(crate) total: u64,
+    pub(crate) server: (Snapshot, Snapshot),
+    pub(crate) client: (Snapshot, Snapshot),
+}
+
+/// Who counted system calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SyscallSource {
+    /// The kernel: every kind.
+    Tracepoint,
+    /// The ring itself: its enters only.
+    Ring,
+}
+
+impl SyscallSource {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Tracepoint => "tracepoint",
+            Self::Ring => "ring counters",
+        }
+    }
+}
+
+impl Window {
+    /// Every figure that can be had.
+    ///
+    /// # Errors
+    ///
+    /// When not a single message came through.
+    pub(crate) fn metrics(&self, round_trips: &Recorder, lost: u64, corrupt: u64) -> Result<Metrics> {
+        let counted = match (self.counted_at, &self.server) {
+            (CountedAt::Server, Some(server)) => server,
+            _ => &self.client,
+        };
+        let messages = self.messages(self.server.as_ref(), &self.client);
+        ensure!(messages > 0.0, "no message came through while measuring");
+        let seconds = seconds(counted);
+        let mut metrics = Metrics::new();
+        let mut put = |name: &str, value: f64| metrics.insert(name.to_owned(), value);
+        put("msgs_per_s", messages / seconds);
+        put("bytes_per_s", messages * self.wire_bytes_per_msg as f64 / seconds);
+        put("client_cpu_ns_per_msg", cpu_ns(&self.client) / messages);
+        if let Some(server) = &self.server {
+            put("server_cpu_ns_per_msg", cpu_ns(server) / messages);
+            put("server_cpu_share", cpu_ns(server) / 1e9 / self::seconds(server));
+            if let Some(spins) = spin_enters(server) {
+                put("server_spin_enters_per_s", spins / self::seconds(server));
+            }
+        }
+        if let Some(calls) = self.syscalls_per_msg() {
+            put("server_syscalls_per_msg", calls);
+        }
+        if let Some(bytes) = self.server_rss_bytes {
+            put("server_rss_bytes", bytes as f64);
+        }
+        if !round_trips.is_empty() {
+            put("rtt_us_p50", round_trips.percentile_us(50.0));
+            put("rtt_us_p90", round_trips.percentile_us(90.0));
+            put("rtt_us_p99", round_trips.percentile_us(99.0));
+            put("rtt_us_p999", round_trips.percentile_us(99.9));
+            put("rtt_us_max", round_trips.max_us());
+        }
+        put("lost_messages", lost as f64);
+        put("corrupt_messages", corrupt as f64);
+        Ok(metrics)
+    }
+
+    /// Who can tell about system calls here.
+    pub(crate) fn syscalls_from(&self) -> Option<SyscallSource> {
+        match (&self.syscalls, &self.server) {
+            (Some(_), _) => Some(SyscallSource::Tracepoint),
+            (None, Some((_, end))) if end.enters.is_some() => Some(SyscallSource::Ring),
+            _ => None,
+        }
+    }
+
+    /// System calls of any kind for each message, without those made only to spin.
+    fn syscalls_per_msg(&self) -> Option<f64> {
+        let (calls, messages) = match (&self.syscalls, &self.server) {
+            (Some(counted), _) => {
+                let spins = spin_enters(&counted.server).unwrap_or(0.0);
+                let messages = self.messages(Some(&counted.server), &counted.client);
+                ((counted.total as f64 - spins).max(0.0), messages)
+            }
+            (None, Some(server)) => {
+                let enters = server.1.enters?.work - server.0.enters?.work;
+                (enters as f64, self.messages(Some(server), &self.client))
+            }
+            (None, None) => return None,
+        };
+        (messages > 0.0).then(|| calls / messages)
+    }
+
+    /// Messages that came through between two pairs of snapshots.
+    fn messages(&self, server: Option<&(Snapshot, Snapshot)>, client: &(Snapshot, Snapshot)) -> f64 {
+        let (begin, end) = match (self.counted_at, server) {
+            (CountedAt::Server, Some(server)) => server,
+            _ => client,
+        };
+        (end.received - begin.received) as f64
+    }
+}
+
+fn seconds((begin, end): &(Snapshot, Snapshot)) -> f64 {
+    (end.at_ns - begin.at_ns).max(1) as f64 / 1e9
+}
+
+fn cpu_ns((begin, end): &(Snapshot, Snapshot)) -> f64 {
+    (end.cpu_ns - begin.cpu_ns) as f64
+}
+
+fn spin_enters((begin, end): &(Snapshot, Snapshot)) -> Option<f64> {
+    Some((end.enters?.spin - begin.enters?.spin) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::job::Enters;
+
+    fn snapshot(at_ms: u64, cpu_ms: u64, received: u64, work: u64, spin: u64) -> Snapshot {
+        Snapshot {
+            at_ns: at_ms * 1_000_000,
+            cpu_ns: cpu_ms * 1_000_000,
+            sent: 0,
+            received,
+            enters: Some(Enters { work, spin }),
+        }
+    }
+
+    fn window(counted_at: CountedAt) -> Window {
+        Window {
+            counted_at,
+            wire_bytes_per_msg: 68,
+            server: Some((snapshot(0, 10, 500, 0, 0), snapshot(2000, 1010, 200_500, 4000, 60_000))),
+            client: (snapshot(0, 0, 0, 0, 0), snapshot(1000, 500, 100_000, 0, 0)),
+            syscalls: None,
+            server_rss_bytes: None,
+        }
+    }
+
+    fn metrics(window: &Window) -> Metrics {
+        window.metrics(&Recorder::new(), 0, 0).unwrap()
+    }
+
+    #[test]
+    fn one_way_messages_are_counted_where_they_arrive() {
+        let metrics = metrics(&window(CountedAt::Server));
+        assert_eq!(metrics["msgs_per_s"], 100_000.0);
+        assert_eq!(metrics["bytes_per_s"], 6_800_000.0);
+        assert_eq!(metrics["server_cpu_ns_per_msg"], 5000.0);
+        assert_eq!(metrics["client_cpu_ns_per_msg"], 2500.0);
+        assert_eq!(metrics["server_cpu_share"], 0.5);
+        assert_eq!(metrics["server_spin_enters_per_s"], 30_000.0);
+        assert_eq!(metrics["server_syscalls_per_msg"], 0.02);
+    }
+
+    #[test]
+    fn answered_messages_are_counted_at_the_client() {
+        let metrics = metrics(&window(CountedAt::Client));
+        assert_eq!(metrics["msgs_per_s"], 100_000.0);
+        assert_eq!(metrics["server_cpu_ns_per_msg"], 10_000.0);
+    }
+
+    #[test]
+    fn the_kernels_count_wins_and_leaves_spinning_out() {
+        let mut window = window(CountedAt::Client);
+        assert_eq!(window.syscalls_from(), Some(SyscallSource::Ring));
+        window.syscalls = Some(Syscalls {
+            total: 5000,
+            server: (snapshot(0, 0, 0, 0, 0), snapshot(1, 0, 0, 0, 3000)),
+            client: (snapshot(0, 0, 0, 0, 0), snapshot(1, 0, 1000, 0, 0)),
+        });
+        assert_eq!(window.syscalls_from(), Some(SyscallSource::Tracepoint));
+        assert_eq!(metrics(&window)["server_syscalls_per_msg"], 2.0);
+    }
+
+    #[test]
+    fn what_was_not_measured_is_absent() {
+        let mut window = window(CountedAt::Client);
+        window.server = None;
+        let metrics = metrics(&window);
+        for absent in ["server_cpu_ns_per_msg", "server_syscalls_per_msg", "server_rss_bytes", "rtt_us_p50"] {
+            assert!(!metrics.contains_key(absent), "{absent}");
+        }
+    }
+
+    #[test]
+    fn round_trips_give_percentiles() {
+        let mut round_trips = Recorder::new();
+        round_trips.record(Duration::from_micros(20));
+        let metrics = window(CountedAt::Client).metrics(&round_trips, 1, 2).unwrap();
+        assert!((metrics["rtt_us_p999"] / 20.0 - 1.0).abs() < 2e-3);
+        assert_eq!((metrics["lost_messages"], metrics["corrupt_messages"]), (1.0, 2.0));
+    }
+
+    #[test]
+    fn silence_is_an_error() {
+        let mut window = window(CountedAt::Client);
+        window.client.1.received = 0;
+        assert!(window.metrics(&Recorder::new(), 0, 0).is_err());
+    }
+}
