@@ -1,0 +1,220 @@
+//! How a server is set up.
+
+use std::net::TcpListener;
+#[cfg(unix)]
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use qwormhole_proto::{ConfigError, ConnId, Endpoint, Framing, Limits, Service};
+
+use crate::address::{Address, AddressError};
+use crate::backend::Backend;
+use crate::error::StartError;
+use crate::host::Host;
+use crate::inbox::InboxLimits;
+use crate::listen::{Binding, Target};
+use crate::listener::Listener;
+use crate::options::{Options, cpus_allowed};
+use crate::server::Server;
+use crate::socket::SocketOptions;
+
+/// Sets up a [`Server`] or a [`Listener`]. Made by [`Server::builder`]; every option has a default that is safe
+/// on the internet.
+#[derive(Debug)]
+#[must_use = "nothing listens before `start` or `listen`"]
+pub struct ServerBuilder {
+    targets: Vec<Target>,
+    options: Options,
+    max_connections: usize,
+    unix_mode: Option<u32>,
+}
+
+impl ServerBuilder {
+    pub(crate) fn new() -> Self {
+        Self {
+            targets: Vec::new(),
+            options: Options::default(),
+            max_connections: CONNECTIONS_MAX,
+            unix_mode: None,
+        }
+    }
+
+    /// Adds an address to listen on; see [`Address`] for what it may look like. Binding happens in `start`,
+    /// which also resolves names, on the calling thread: every address of a name is bound. `[::]` takes IPv4
+    /// too, unless `0.0.0.0` is bound beside it.
+    ///
+    /// The file of a unix socket is replaced if no server answers there any more, and removed at the end.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the address and what would be right.
+    pub fn bind<A>(mut self, address: A) -> Result<Self, AddressError>
+    where
+        A: TryInto<Address>,
+        AddressError: From<A::Error>,
+    {
+        self.targets.push(Target::Address(address.try_into()?));
+        Ok(self)
+    }
+
+    /// Adds a listener that is bound already. Its first shard accepts and hands connections out in turn.
+    pub fn bind_listener(mut self, listener: TcpListener) -> Self {
+        self.targets.push(Target::Socket(listener.into()));
+        self
+    }
+
+    /// Adds a bound TCP or unix stream socket, for instance one inherited from a parent process. The file of a
+    /// unix socket stays its owner's.
+    #[cfg(unix)]
+    pub fn bind_fd(mut self, socket: impl Into<OwnedFd>) -> Self {
+        self.targets.push(Target::Socket(socket.into().into()));
+        self
+    }
+
+    /// Adds the listeners that systemd passed (`LISTEN_FDS`), none if it passed none. Can be used once per
+    /// process: the variables are removed. Call it before the process has other threads, because it changes
+    /// the environment.
+    ///
+    /// # Errors
+    ///
+    /// A descriptor that is not a TCP or unix stream socket.
+    #[cfg(unix)]
+    pub fn bind_inherited(mut self) -> Result<Self, StartError> {
+        let mut inherited = listenfd::ListenFd::from_env();
+        for index in 0..inherited.len() {
+            let socket = match inherited.take_tcp_listener(index) {
+                Ok(listener) => listener.map(Into::into),
+                Err(_) => inherited
+                    .take_unix_listener(index)
+                    .map_err(|source| StartError::Bind {
+                        address: "an inherited descriptor".to_owned(),
+                        source,
+                    })?
+                    .map(Into::into),
+            };
+            self.targets.extend(socket.map(Target::Socket));
+        }
+        Ok(self)
+    }
+
+    /// Which driver to use. Default [`Backend::Auto`].
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.options.backend = backend;
+        self
+    }
+
+    /// The number of shards, each one thread; 1 to 256. Default: the CPUs the process may use by its affinity
+    /// mask and its quota, at most 256.
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.options.shards = Some(shards);
+        self
+    }
+
+    /// Pins the shards to these CPUs, in turn. Default: none is pinned.
+    pub fn cpus(mut self, cpus: impl IntoIterator<Item = usize>) -> Self {
+        self.options.cpus = cpus.into_iter().collect();
+        self
+    }
+
+    /// The bounds of each connection.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.options.config.limits = limits;
+        self
+    }
+
+    /// How messages are told apart. Default [`Framing::LengthPrefixed`].
+    pub fn framing(mut self, framing: Framing) -> Self {
+        self.options.config.framing = framing;
+        self
+    }
+
+    /// Connections open at a time, over all addresses and shards; more are refused and counted. Default
+    /// 16,384. Worst-case memory of one connection: see [`Limits`].
+    pub fn max_connections(mut self, max_connections: usize) -> Self {
+        self.max_connections = max_connections;
+        self
+    }
+
+    /// Options of the listening sockets, which accepted connections inherit.
+    pub fn sockets(mut self, options: SocketOptions) -> Self {
+        self.options.sockets = options;
+        self
+    }
+
+    /// How much may wait for a task that reads from a [`Connection`](crate::Connection); of no use to
+    /// handlers.
+    pub fn inbox(mut self, limits: InboxLimits) -> Self {
+        self.options.inbox = limits;
+        self
+    }
+
+    /// Permissions of unix socket files, such as `0o660`: who may connect. Default: what the process' umask
+    /// leaves.
+    #[cfg(unix)]
+    pub fn unix_mode(mut self, mode: u32) -> Self {
+        self.unix_mode = Some(mode);
+        self
+    }
+
+    /// Starts the server. Each shard gets a clone of `service`; a closure `|peer: &PeerInfo| -> impl Handler`
+    /// is a service.
+    ///
+    /// # Errors
+    ///
+    /// An option that cannot work, an address that cannot be bound, a backend that cannot run. Nothing is left
+    /// running or bound then.
+    pub fn start<S: Service + Clone + Send>(self, service: S) -> Result<Server, StartError> {
+        self.start_with(move |_shard| service.clone())
+    }
+
+    /// Starts the server with services that are made on their shards, once each, and need neither be `Clone`
+    /// nor `Send`.
+    ///
+    /// # Errors
+    ///
+    /// As [`ServerBuilder::start`].
+    pub fn start_with<S, F>(self, make_service: F) -> Result<Server, StartError>
+    where
+        S: Service,
+        F: Fn(usize) -> S + Clone + Send + 'static,
+    {
+        let connections_max = u32::try_from(self.max_connections).unwrap_or(u32::MAX);
+        if !(1..=ConnId::SLOTS_MAX).contains(&connections_max) {
+            let fix = "must be between 1 and 16,777,216";
+            return Err(ConfigError { option: "max_connections", fix }.into());
+        }
+        let options = self.options.driver_options(cpus_allowed(), connections_max, "qwormhole")?;
+        let binding = Binding {
+            shards: options.shards,
+            unix_mode: self.unix_mode,
+            options: &self.options.sockets,
+            limits: &self.options.config.limits,
+        };
+        let bound = binding.bind(self.targets)?;
+        let host = Host::start(self.options.backend, &options, make_service)?;
+        let endpoint = Endpoint::new(self.max_connections);
+        let config = Arc::new(self.options.config);
+        for (group, address) in bound.groups.into_iter().zip(&bound.addrs) {
+            host.listen(group, endpoint.clone(), config.clone())
+                .map_err(|source| StartError::Bind { address: address.to_string(), source })?;
+        }
+        let report = host.report().clone();
+        let server = Server::new(Box::new(host), report, bound.addrs);
+        #[cfg(unix)]
+        let server = server.with_files(bound.files);
+        Ok(server)
+    }
+
+    /// Starts a server whose connections are taken by async code.
+    ///
+    /// # Errors
+    ///
+    /// As [`ServerBuilder::start`].
+    pub fn listen(self) -> Result<Listener, StartError> {
+        let inbox = self.options.inbox;
+        Listener::start(self, inbox)
+    }
+}
+
+/// Below the descriptors most systems grant a service.
+const CONNECTIONS_MAX: usize = 16 << 10;

@@ -1,0 +1,322 @@
+//! Making connections.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_channel::oneshot;
+use qwormhole_proto::{
+    CloseReason, Config, Context, Dial, Framing, Handler, Limits, Message, OpenSocket, Sender, ShardStats,
+    ShutdownReport,
+};
+use socket2::{SockAddr, Socket};
+
+use crate::address::{Address, AddressError};
+use crate::backend::{Backend, BackendReport};
+use crate::client_engine::{ClientEngine, ClientHandler};
+use crate::connection::Connection;
+use crate::error::{ConnectError, StartError};
+use crate::inbox::{Inbox, InboxLimits};
+use crate::listen::unix_addr;
+use crate::off_thread::off_thread;
+use crate::options::Options;
+use crate::resolve::resolve;
+use crate::socket::SocketOptions;
+
+/// Makes connections; cheap to clone. Works on any async runtime, and without one.
+///
+/// All clients of a process share one engine with one shard, started by the first and running until the end of
+/// the process or [`Client::shutdown`]. A client with [`ClientBuilder::shards`] or [`ClientBuilder::cpus`] has an
+/// engine of its own; it runs until the client's clones and [`Connection`]s are dropped, and then closes what is
+/// left gracefully in the background.
+#[derive(Clone, Debug)]
+pub struct Client {
+    engine: Arc<ClientEngine>,
+    setup: Arc<Setup>,
+}
+
+/// What the connections of a client are made of.
+#[derive(Debug)]
+struct Setup {
+    config: Arc<Config>,
+    sockets: SocketOptions,
+    inbox: InboxLimits,
+    connect_timeout: Option<Duration>,
+}
+
+/// Sets up a [`Client`]. Made by [`Client::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "nothing happens before `connect`, `open` or `build`"]
+pub struct ClientBuilder {
+    options: Options,
+    connect_timeout: Option<Duration>,
+}
+
+impl Client {
+    /// Sets up a client.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder { options: Options::default(), connect_timeout: Some(CONNECT_TIMEOUT) }
+    }
+
+    /// Connects, for async code. A name's addresses are raced (Happy Eyeballs, RFC 8305).
+    ///
+    /// # Errors
+    ///
+    /// Which address could not be reached, and why.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped, an attempt that has begun goes on until it fails or its connection is
+    /// closed at once.
+    pub async fn connect<A>(&self, address: A) -> Result<Connection, ConnectError>
+    where
+        A: TryInto<Address>,
+        AddressError: From<A::Error>,
+    {
+        let address = address.try_into().map_err(AddressError::from)?;
+        let (opened, open) = oneshot::channel();
+        // A connection that nobody waits for any more closes itself.
+        let arrive = Box::new(move |connection| drop(opened.send(connection)));
+        let handler = Box::new(Inbox::new(self.setup.inbox, arrive));
+        let connection: Connection = self.dial(address, handler, open).await?;
+        Ok(connection.keep(self.engine.clone()))
+    }
+
+    /// Connects, with a handler on the client's shard. Resolves when `on_open` has run; the sender reaches the
+    /// connection from any thread and does not keep it open.
+    ///
+    /// # Errors
+    ///
+    /// Which address could not be reached, and why; the handler is dropped.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Client::connect`].
+    pub async fn open<A, H>(&self, address: A, handler: H) -> Result<Sender, ConnectError>
+    where
+        A: TryInto<Address>,
+        AddressError: From<A::Error>,
+        H: Handler + Send,
+    {
+        let address = address.try_into().map_err(AddressError::from)?;
+        let (opened, open) = oneshot::channel();
+        self.dial(address, Box::new(Opening { handler, opened: Some(opened) }), open).await
+    }
+
+    /// Which driver runs, and why.
+    pub fn backend(&self) -> &BackendReport {
+        self.engine.report()
+    }
+
+    /// Counters of each shard of the engine, a snapshot at most one turn old.
+    pub fn stats(&self) -> Vec<ShardStats> {
+        self.engine.stats()
+    }
+
+    /// Closes every connection of the client's engine gracefully, cuts what is left at the deadline and ends
+    /// the engine. If the engine is shared, this is about the connections of all its clients; clients that are
+    /// built afterwards share another.
+    ///
+    /// # Cancel safety
+    ///
+    /// A future dropped after its first poll leaves the shutdown going on in the background.
+    pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
+        let engine = self.engine.clone();
+        off_thread(move || engine.shutdown(deadline)).await.unwrap_or_default()
+    }
+
+    /// Hands `handler` to the engine and waits for what it sends through `open` when the connection is there.
+    async fn dial<T>(
+        &self,
+        address: Address,
+        handler: ClientHandler,
+        open: oneshot::Receiver<T>,
+    ) -> Result<T, ConnectError> {
+        let begun = Instant::now();
+        let addrs = match system_addrs(&address).await {
+            Ok(addrs) if addrs.is_empty() => return Err(ConnectError::NoAddress { address }),
+            Ok(addrs) => addrs,
+            Err(source) => return Err(ConnectError::Resolve { address, source }),
+        };
+        let timeout = self.setup.connect_timeout.map(|limit| limit.saturating_sub(begun.elapsed()));
+        if timeout.is_some_and(|left| left.is_zero()) {
+            return Err(ConnectError::TimedOut { address });
+        }
+        let (failed, failure) = oneshot::channel();
+        let dial = Dial {
+            addrs,
+            open_socket: self.open_socket(),
+            config: self.setup.config.clone(),
+            handler,
+            timeout,
+            failed: Box::new(move |error| drop(failed.send(error))),
+        };
+        self.engine.connect(dial).map_err(StartError::from)?;
+        if let Ok(opened) = open.await {
+            return Ok(opened);
+        }
+        // The handler was dropped before it was opened. An engine that ends drops the dial without a word.
+        let error = failure.await.unwrap_or(qwormhole_proto::ConnectError::ShuttingDown);
+        Err(ConnectError::from_driver(address, error))
+    }
+
+    fn open_socket(&self) -> OpenSocket<SockAddr, Socket> {
+        let setup = self.setup.clone();
+        Arc::new(move |addr: &SockAddr| setup.sockets.open_to(addr, &setup.config.limits))
+    }
+}
+
+impl ClientBuilder {
+    /// Which driver to use. Default [`Backend::Auto`].
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.options.backend = backend;
+        self
+    }
+
+    /// Gives the client an engine of its own with this many shards, each one thread; 1 to 256. Connections use
+    /// them in turn. Default: the engine that all clients share, with one shard.
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.options.shards = Some(shards);
+        self
+    }
+
+    /// Gives the client an engine of its own whose shards are pinned to these CPUs, in turn.
+    pub fn cpus(mut self, cpus: impl IntoIterator<Item = usize>) -> Self {
+        self.options.cpus = cpus.into_iter().collect();
+        self
+    }
+
+    /// The bounds of each connection.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.options.config.limits = limits;
+        self
+    }
+
+    /// How messages are told apart. Default [`Framing::LengthPrefixed`].
+    pub fn framing(mut self, framing: Framing) -> Self {
+        self.options.config.framing = framing;
+        self
+    }
+
+    /// Options of the sockets.
+    pub fn sockets(mut self, options: SocketOptions) -> Self {
+        self.options.sockets = options;
+        self
+    }
+
+    /// How much may wait for a task that reads from a [`Connection`]; of no use to handlers.
+    pub fn inbox(mut self, limits: InboxLimits) -> Self {
+        self.options.inbox = limits;
+        self
+    }
+
+    /// How long a connection may take to come about, over all attempts and the name's lookup; a lookup that
+    /// hangs is noticed when it ends. `None` leaves it to the system. Default 10 s.
+    pub fn connect_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.connect_timeout = timeout.into();
+        self
+    }
+
+    /// Makes the client, and starts its engine if it is the first to use it.
+    ///
+    /// # Errors
+    ///
+    /// An option that cannot work, or a backend that cannot run.
+    pub fn build(self) -> Result<Client, StartError> {
+        let Self { options, connect_timeout } = self;
+        options.config.validate()?;
+        options.inbox.validate()?;
+        let engine = if options.shards.is_some() || !options.cpus.is_empty() {
+            Arc::new(ClientEngine::start(&options, 1)?)
+        } else {
+            ClientEngine::shared(options.backend)?
+        };
+        let setup = Setup {
+            config: Arc::new(options.config),
+            sockets: options.sockets,
+            inbox: options.inbox,
+            connect_timeout,
+        };
+        Ok(Client { engine, setup: Arc::new(setup) })
+    }
+
+    /// [`ClientBuilder::build`] and [`Client::connect`] in one.
+    ///
+    /// # Errors
+    ///
+    /// As both.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Client::connect`].
+    pub async fn connect<A>(self, address: A) -> Result<Connection, ConnectError>
+    where
+        A: TryInto<Address>,
+        AddressError: From<A::Error>,
+    {
+        self.build()?.connect(address).await
+    }
+
+    /// [`ClientBuilder::build`] and [`Client::open`] in one. An engine of the client's own would end with this
+    /// call; keep the [`Client`] instead.
+    ///
+    /// # Errors
+    ///
+    /// As both.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Client::connect`].
+    pub async fn open<A, H>(self, address: A, handler: H) -> Result<Sender, ConnectError>
+    where
+        A: TryInto<Address>,
+        AddressError: From<A::Error>,
+        H: Handler + Send,
+    {
+        self.build()?.open(address, handler).await
+    }
+}
+
+/// A user's handler until somebody was told that its connection is open.
+struct Opening<H> {
+    handler: H,
+    opened: Option<oneshot::Sender<Sender>>,
+}
+
+impl<H: Handler> Handler for Opening<H> {
+    fn on_open(&mut self, conn: &mut Context<'_>) {
+        self.handler.on_open(conn);
+        let sender = conn.sender();
+        if self.opened.take().is_some_and(|opened| opened.send(sender).is_err()) {
+            conn.close();
+        }
+    }
+
+    fn on_message(&mut self, conn: &mut Context<'_>, message: Message<'_>) {
+        self.handler.on_message(conn, message);
+    }
+
+    fn on_batch_end(&mut self, conn: &mut Context<'_>) {
+        self.handler.on_batch_end(conn);
+    }
+
+    fn on_drain(&mut self, conn: &mut Context<'_>) {
+        self.handler.on_drain(conn);
+    }
+
+    fn on_close(&mut self, conn: &mut Context<'_>, reason: &CloseReason) {
+        self.handler.on_close(conn, reason);
+    }
+}
+
+/// The addresses to try, in order.
+async fn system_addrs(address: &Address) -> std::io::Result<Vec<SockAddr>> {
+    match address {
+        Address::Tcp { host, port } => {
+            Ok(resolve(host, *port).await?.into_iter().map(SockAddr::from).collect())
+        }
+        unix => Ok(vec![unix_addr(unix)?]),
+    }
+}
+
+/// Long enough for two lost SYNs (1 s, 3 s, 7 s), short enough for a person who waits.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,0 +1,209 @@
+//! The one place that names both drivers: starts one of them and passes calls on.
+
+use std::io;
+use std::mem;
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use qwormhole_proto::{Config, Dial, DriverOptions, Endpoint, Service, ShardStats, ShutdownReport};
+use socket2::{SockAddr, Socket};
+
+use crate::backend::{Backend, BackendKind, BackendReport};
+use crate::error::{Forked, StartError};
+
+/// A running engine of either driver, and what is known about it.
+///
+/// It belongs to the process that started it: in a fork every call is refused, and dropping it there does
+/// nothing, because its threads stayed behind.
+pub(crate) struct Host<S: Service> {
+    /// `None` once it was shut down.
+    engine: Option<AnyEngine<S>>,
+    report: BackendReport,
+    pid: u32,
+}
+
+enum AnyEngine<S: Service> {
+    #[cfg(all(target_os = "linux", feature = "io-uring"))]
+    IoUring(qwormhole_engine::Engine<S>),
+    #[cfg(feature = "tokio")]
+    Tokio(qwormhole_fallback::Engine<S>),
+}
+
+/// Runs `$body` with `$engine` bound to the driver's own engine.
+macro_rules! each {
+    ($any:expr, $engine:ident => $body:expr) => {
+        match $any {
+            #[cfg(all(target_os = "linux", feature = "io-uring"))]
+            AnyEngine::IoUring($engine) => $body,
+            #[cfg(feature = "tokio")]
+            AnyEngine::Tokio($engine) => $body,
+        }
+    };
+}
+
+impl<S: Service> Host<S> {
+    /// Starts the backend that `backend` and the environment ask for.
+    pub(crate) fn start<F>(
+        backend: Backend,
+        options: &DriverOptions,
+        make_service: F,
+    ) -> Result<Self, StartError>
+    where
+        F: Fn(usize) -> S + Clone + Send + 'static,
+    {
+        let (engine, kind, refusal) = match backend.resolve()? {
+            Backend::IoUring => (start_io_uring(options, make_service)?, BackendKind::IoUring, None),
+            Backend::Tokio => (start_tokio(options, make_service)?, BackendKind::Tokio, None),
+            Backend::Auto => match start_io_uring(options, make_service.clone()) {
+                Ok(engine) => (engine, BackendKind::IoUring, None),
+                Err(refusal) => {
+                    let engine = start_tokio(options, make_service)?;
+                    (engine, BackendKind::Tokio, Some(reason_of(&refusal)))
+                }
+            },
+        };
+        let report = BackendReport { kind, detail: detail_of(kind, options), refusal };
+        log_once(&report);
+        Ok(Self { engine: Some(engine), report, pid: process::id() })
+    }
+
+    pub(crate) const fn report(&self) -> &BackendReport {
+        &self.report
+    }
+
+    /// Refuses to work in a fork of the process that started the engine.
+    pub(crate) fn check_fork(&self) -> Result<(), Forked> {
+        let here = process::id();
+        if here == self.pid { Ok(()) } else { Err(Forked { started_by: self.pid, here }) }
+    }
+
+    pub(crate) fn listen(
+        &self,
+        sockets: Vec<Socket>,
+        endpoint: Endpoint,
+        config: Arc<Config>,
+    ) -> io::Result<()> {
+        match &self.engine {
+            Some(engine) => each!(engine, engine => engine.listen(sockets, endpoint, config)),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    pub(crate) fn connect(&self, dial: Dial<S::Handler, SockAddr, Socket>)
+    where
+        S::Handler: Send,
+    {
+        match &self.engine {
+            Some(engine) => each!(engine, engine => engine.connect(dial)),
+            None => (dial.failed)(qwormhole_proto::ConnectError::ShuttingDown),
+        }
+    }
+}
+
+/// An engine whose service does not matter to its owner.
+pub(crate) trait Running: Send + Sync {
+    /// Stops, and waits for the threads; the second call and one in a fork do nothing.
+    fn shutdown(&mut self, deadline: Duration) -> ShutdownReport;
+
+    /// Counters of each shard; empty after the shutdown and in a fork.
+    fn stats(&self) -> Vec<ShardStats>;
+}
+
+impl<S: Service> Running for Host<S> {
+    fn shutdown(&mut self, deadline: Duration) -> ShutdownReport {
+        match self.engine.take() {
+            Some(engine) if self.check_fork().is_ok() => each!(engine, engine => engine.shutdown(deadline)),
+            stranded => {
+                mem::forget(stranded);
+                ShutdownReport::default()
+            }
+        }
+    }
+
+    fn stats(&self) -> Vec<ShardStats> {
+        match &self.engine {
+            Some(engine) if self.check_fork().is_ok() => each!(engine, engine => engine.stats()),
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl<S: Service> Drop for Host<S> {
+    fn drop(&mut self) {
+        if self.check_fork().is_err() {
+            mem::forget(self.engine.take());
+        }
+    }
+}
+
+#[cfg(all(target_os = "linux", feature = "io-uring"))]
+fn start_io_uring<S, F>(options: &DriverOptions, make_service: F) -> Result<AnyEngine<S>, StartError>
+where
+    S: Service,
+    F: Fn(usize) -> S + Clone + Send + 'static,
+{
+    let engine = qwormhole_engine::Engine::start(options, make_service);
+    let fault = |source| StartError::Backend { kind: BackendKind::IoUring, source: Box::new(source) };
+    engine.map(AnyEngine::IoUring).map_err(fault)
+}
+
+#[cfg(not(all(target_os = "linux", feature = "io-uring")))]
+fn start_io_uring<S, F>(_options: &DriverOptions, _make_service: F) -> Result<AnyEngine<S>, StartError>
+where
+    S: Service,
+    F: Fn(usize) -> S + Clone + Send + 'static,
+{
+    Err(StartError::NotBuilt(BackendKind::IoUring))
+}
+
+#[cfg(feature = "tokio")]
+fn start_tokio<S, F>(options: &DriverOptions, make_service: F) -> Result<AnyEngine<S>, StartError>
+where
+    S: Service,
+    F: Fn(usize) -> S + Clone + Send + 'static,
+{
+    let engine = qwormhole_fallback::Engine::start(options, make_service);
+    let fault = |source| StartError::Backend { kind: BackendKind::Tokio, source: Box::new(source) };
+    engine.map(AnyEngine::Tokio).map_err(fault)
+}
+
+#[cfg(not(feature = "tokio"))]
+fn start_tokio<S, F>(_options: &DriverOptions, _make_service: F) -> Result<AnyEngine<S>, StartError>
+where
+    S: Service,
+    F: Fn(usize) -> S + Clone + Send + 'static,
+{
+    Err(StartError::NotBuilt(BackendKind::Tokio))
+}
+
+/// The driver's own words, without "backend io_uring cannot start" in front.
+fn reason_of(refusal: &StartError) -> String {
+    match refusal {
+        StartError::Backend { source, .. } => source.to_string(),
+        other => other.to_string(),
+    }
+}
+
+fn detail_of(kind: BackendKind, options: &DriverOptions) -> String {
+    let what = match kind {
+        BackendKind::IoUring => "one ring per shard",
+        BackendKind::Tokio => "one current-thread runtime per shard",
+    };
+    format!("{what}, {} shard{}", options.shards, if options.shards == 1 { "" } else { "s" })
+}
+
+/// One line per process, whichever engine starts first.
+fn log_once(report: &BackendReport) {
+    static LOGGED: AtomicBool = AtomicBool::new(false);
+    if LOGGED.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    match &report.refusal {
+        Some(refusal) => {
+            tracing::warn!(backend = %report.kind, %refusal, "io_uring refused, using the fallback")
+        }
+        None => tracing::info!(backend = %report.kind, detail = %report.detail, "engine started"),
+    }
+}
