@@ -126,15 +126,13 @@ impl Simulation {
     pub(crate) fn schedule_read(&mut self, peer: PeerId) {
         let readable = self.peers[peer.other().index()].out.is_readable();
         let User::Session(_, session) = &self.peers[peer.index()].user else { return };
-        if session.wants_read() && readable && !self.peers[peer.index()].read_due {
-            self.peers[peer.index()].read_due = true;
-            let at = self.now + self.stall(peer);
-            self.events.push(at, Event::Read(peer));
+        if session.wants_read() && readable {
+            self.force_read(peer);
         }
     }
 
-    /// A receive completes. When reading was paused since it began, it completes all the same now and then:
-    /// the kernel had already filled a buffer.
+    /// A receive completes. When reading was paused since it began, it completes all the same now and then,
+    /// and others behind it: the kernel had already filled their buffers.
     pub(crate) fn read(&mut self, peer: PeerId) {
         self.peers[peer.index()].read_due = false;
         let late = self.rng.u8(0..100) < self.peers[peer.index()].conditions.late_read_percent;
@@ -163,6 +161,16 @@ impl Simulation {
             self.with_session(peer, |session, local| session.handle_eof(local));
         }
         self.settle(peer);
+        if late && self.peers[peer.other().index()].out.is_readable() && self.is_open(peer) {
+            self.force_read(peer);
+        }
+    }
+
+    fn force_read(&mut self, peer: PeerId) {
+        if !std::mem::replace(&mut self.peers[peer.index()].read_due, true) {
+            let at = self.now + self.stall(peer);
+            self.events.push(at, Event::Read(peer));
+        }
     }
 
     pub(crate) fn schedule_sent(&mut self, peer: PeerId) {

@@ -153,6 +153,46 @@ fn a_reader_that_stops_is_closed_at_its_deadline() {
     });
 }
 
+/// Sends a little for every message, whether the peer reads or not.
+struct Answers(Shared);
+
+impl Handler for Answers {
+    fn on_open(&mut self, conn: &mut Context<'_>) {
+        let _ = conn.send(vec![0; 50_000]);
+    }
+
+    fn on_message(&mut self, conn: &mut Context<'_>, _message: Message<'_>) {
+        let _ = conn.send("answer");
+    }
+
+    fn on_close(&mut self, conn: &mut Context<'_>, reason: &CloseReason) {
+        self.0.borrow_mut().closed.push((reason.clone(), conn.now()));
+    }
+}
+
+#[test]
+fn talking_does_not_excuse_a_reader_that_stops() {
+    for_each_seed("talking_does_not_excuse_a_reader_that_stops", |sim| {
+        let mut config = Config::default();
+        config.limits.high_watermark_bytes = sim.rng().usize(1000..10_000);
+        config.limits.low_watermark_bytes = 0;
+        let seen = Shared::default();
+        let server = seen.clone();
+        let (listener, _) = server_and_clients(sim, &Arc::new(config), move || Answers(server.clone()));
+        let mut conditions = Conditions::calm();
+        (conditions.send_buffer_bytes, conditions.recv_window_bytes) = (10_000, 10_000);
+        let client = sim.connect_raw(listener, conditions);
+        sim.raw_set_reading(client, false);
+        for second in 0..60 {
+            sim.at(Duration::from_secs(second), move |sim| sim.raw_send(client, &frames(&[vec![1; 20]])));
+        }
+        run_to_the_end(sim);
+        assert_eq!(seen.borrow().close_reason(), &CloseReason::Stalled);
+        let closed = seen.borrow().closed[0].1;
+        assert!(closed > at(30.0) && closed < at(30.0) + TICK, "closed at {closed:?}");
+    });
+}
+
 /// The complete frames at the beginning of `wire`.
 fn whole_frames(mut wire: &[u8]) -> Vec<Vec<u8>> {
     let mut whole = Vec::new();

@@ -6,7 +6,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use fastrand::Rng;
-use qwormhole_proto::{CloseReason, Context, Handler, Message, SendErrorKind, Sender};
+use qwormhole_proto::{CloseReason, Context, Handler, Message, Priority, SendErrorKind, Sender};
 use qwormhole_sim::{Conditions, Simulation};
 
 use crate::harness::{for_each_seed, run_to_the_end, server_and_clients, tight};
@@ -57,14 +57,14 @@ fn tagged(rng: &mut Rng, who: u8, number: usize) -> Vec<u8> {
     message
 }
 
-/// One simulated thread: sends its messages one by one at random times, retries what is refused, asks for a
-/// flush now and then and counts itself done.
+/// One simulated thread: sends its messages one by one at random times with a priority of its own, retries
+/// what is refused, asks for a flush now and then and counts itself done.
 struct Thread {
     who: u8,
     rng: Rng,
+    flush_percent: u8,
     sent: usize,
     sender: Sender,
-    flushes: Vec<u64>,
     done: Shared,
 }
 
@@ -79,14 +79,16 @@ impl Thread {
             if self.sent < MESSAGES {
                 self.schedule(sim);
             } else {
-                self.finish(sim);
+                let mark = self.sender.request_flush();
+                self.finish(sim, mark);
             }
         });
     }
 
     fn step(&mut self) {
         let before = self.rng.clone();
-        match self.sender.try_send(tagged(&mut self.rng, self.who, self.sent)) {
+        let priority = Priority(i32::from(self.who) - 2);
+        match self.sender.try_send_with(priority, tagged(&mut self.rng, self.who, self.sent)) {
             Ok(()) => self.sent += 1,
             Err(error) => {
                 assert_eq!(error.kind, SendErrorKind::Full);
@@ -95,20 +97,18 @@ impl Thread {
                 self.rng.u8(..);
             }
         }
-        if self.rng.u8(0..10) == 0 {
-            self.flushes.push(self.sender.request_flush());
+        if self.rng.u8(0..100) < self.flush_percent {
+            self.sender.request_flush();
         }
     }
 
     /// Waits until everything has left; the last thread to get there closes.
-    fn finish(self, sim: &mut Simulation) {
-        let mark = self.sender.request_flush();
+    fn finish(self, sim: &mut Simulation, mark: u64) {
         sim.at(Duration::from_millis(50), move |sim| {
             let mut waiter = self.sender.waiter();
             let mut cx = std::task::Context::from_waker(Waker::noop());
-            let last = self.flushes.last().map_or(mark, |flush| mark.max(*flush));
-            match waiter.poll_flushed(last, &mut cx) {
-                Poll::Pending => self.finish(sim),
+            match waiter.poll_flushed(mark, &mut cx) {
+                Poll::Pending => self.finish(sim, mark),
                 Poll::Ready(result) => {
                     assert_eq!(result, Ok(()), "flushed before the close");
                     self.done.borrow_mut().drains += 1;
@@ -135,12 +135,13 @@ fn sends_of_other_threads_arrive_once_and_in_each_threads_order() {
         let conditions = Conditions::random(sim.rng());
         sim.connect(listener, host, config, client, conditions);
         let started = seen.clone();
+        let flush_percent = sim.rng().u8(0..2) * 10;
         sim.at(Duration::from_millis(60), move |sim| {
             for who in 1..=THREADS {
                 let sender = started.borrow().sender.clone().expect("it is open");
                 let rng = sim.rng().fork();
                 let done = started.clone();
-                Thread { who, rng, sent: 0, sender, flushes: Vec::new(), done }.schedule(sim);
+                Thread { who, rng, flush_percent, sent: 0, sender, done }.schedule(sim);
             }
         });
         run_to_the_end(sim);
