@@ -1,6 +1,6 @@
 //! What the parent waits for: its children and Ctrl-C.
 
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -80,10 +80,8 @@ impl Events {
 
     /// The next event; `None` when `deadline` passed first.
     pub(crate) fn next_until(&self, deadline: Instant) -> Option<Event> {
-        match self.receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(event) => Some(event),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        // The queue holds a sender itself, so that the only error is the timeout.
+        self.receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()
     }
 }
 

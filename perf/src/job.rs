@@ -1,6 +1,7 @@
 //! What the parent and its two processes say to each other: one JSON value per line, commands on the child's
 //! standard input, reports on its standard output.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -91,6 +92,13 @@ pub(crate) struct Backend {
     pub(crate) kind: String,
     /// Tier and features in words; may be empty.
     pub(crate) detail: String,
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let comma = if self.detail.is_empty() { "" } else { ", " };
+        write!(f, "{}{comma}{}", self.kind, self.detail)
+    }
 }
 
 /// Counters of one process at one instant.

@@ -13,9 +13,10 @@ pub(crate) fn list() -> String {
     text.push_str("\nSystems\n");
     for system in systems::ALL {
         let _ = writeln!(text, "  {:<14}{}", system.name(), system.about());
-        let state = system
-            .unavailable()
-            .map_or_else(|| String::from("available"), |reason| format!("not available here: {reason}"));
+        let state = match system.diagnose() {
+            Ok(_) => String::from("available"),
+            Err(reason) => format!("not available here: {reason}"),
+        };
         let _ = writeln!(text, "  {:<14}{state}", "");
     }
     text

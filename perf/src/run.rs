@@ -114,7 +114,7 @@ fn verdict(rounds: &[Round], output: &OutputFlags, interrupted: bool) -> Result<
 /// The system asked for, if it can run. Someone who asked for nothing in particular gets the stand-in instead.
 fn pick(name: &str, unspecific: bool) -> Result<&'static dyn System> {
     let system = systems::find(name)?;
-    let Some(reason) = system.unavailable() else { return Ok(system) };
+    let Err(reason) = system.diagnose() else { return Ok(system) };
     ensure!(unspecific, "system `{name}` cannot run here: {reason}");
     let stand_in = systems::STAND_IN;
     if stand_in.name() == name {

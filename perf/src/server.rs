@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use crate::child::allow_open_files;
 use crate::cli::ServerFlags;
@@ -16,8 +16,8 @@ use crate::tally::Tally;
 /// Serves until Ctrl-C.
 pub(crate) fn serve(flags: &ServerFlags) -> Result<ExitCode> {
     let system = systems::find(&flags.system)?;
-    if let Some(reason) = system.unavailable() {
-        anyhow::bail!("system `{}` cannot run here: {reason}", flags.system);
+    if let Err(reason) = system.diagnose() {
+        bail!("system `{}` cannot run here: {reason}", flags.system);
     }
     ensure!(flags.token.as_deref() != Some(""), "--token must not be empty");
     if let Some(cpus) = &flags.server_cpus {

@@ -11,8 +11,7 @@ pub(crate) fn summary(plan: &Plan<'_>, round: &Round) -> String {
     let partial = if round.partial { "  (partial: interrupted)" } else { "" };
     let _ = writeln!(lines.0, "{} on {}{partial}", plan.scenario.name(), round.system);
     if let Some(backend) = &round.backend {
-        let detail = if backend.detail.is_empty() { "" } else { ", " };
-        lines.put("backend", &format!("{}{detail}{}", backend.kind, backend.detail));
+        lines.put("backend", &backend.to_string());
     }
     lines.put("load", &load(plan));
     lines.put("placement", &placement(plan));

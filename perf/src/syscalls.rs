@@ -69,7 +69,7 @@ mod tests {
         }
         let counter = SyscallCounter::start(std::process::id()).unwrap();
         for _ in 0..1000 {
-            rustix::process::getppid();
+            let _ = rustix::process::getppid();
         }
         let counted = counter.finish().unwrap();
         assert!(counted >= 1000, "{counted}");

@@ -23,8 +23,12 @@ pub(crate) trait System: Sync {
     /// What it is, in one line.
     fn about(&self) -> &'static str;
 
-    /// Why it cannot run here, if so.
-    fn unavailable(&self) -> Option<String>;
+    /// What it runs on here, found out by trying.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot run here.
+    fn diagnose(&self) -> Result<Backend, String>;
 
     /// Where a server of a local run listens: any free port or name.
     fn local_address(&self) -> String;

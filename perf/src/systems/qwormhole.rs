@@ -7,7 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use qwormhole::{Backend, BackendKind, Client, Handler, PeerInfo, SendErrorKind, Sender, Server};
+use qwormhole::{
+    Backend, BackendKind, BackendReport, Client, Handler, PeerInfo, SendErrorKind, Sender, Server,
+};
 
 use super::handlers::{Echo, PingPong, Quiet, SHARED_MIN, Sink, Source, ended};
 use super::{Part, ServerRole, System};
@@ -52,14 +54,10 @@ impl System for QWormhole {
         self.about
     }
 
-    fn unavailable(&self) -> Option<String> {
-        match self.backend {
-            Backend::IoUring => {
-                let trial = Server::builder().bind("tcp://127.0.0.1:0").ok()?.backend(self.backend).shards(1);
-                trial.start(|_: &PeerInfo| Echo { token: None }).err().map(|error| error.to_string())
-            }
-            _ => None,
-        }
+    fn diagnose(&self) -> Result<job::Backend, String> {
+        let trial = Server::builder().bind("tcp://127.0.0.1:0").map_err(|error| error.to_string())?;
+        let trial = trial.backend(self.backend).shards(1).start(|_: &PeerInfo| Echo { token: None });
+        trial.map(|server| told(server.backend())).map_err(|error| error.to_string())
     }
 
     fn local_address(&self) -> String {
@@ -195,8 +193,7 @@ impl Part for ServerPart {
     }
 
     fn backend(&self) -> Option<job::Backend> {
-        let report = self.0.backend();
-        Some(job::Backend { kind: report.kind.to_string(), detail: report.detail.clone() })
+        Some(told(self.0.backend()))
     }
 
     fn enters(&self) -> Option<Enters> {
@@ -236,6 +233,10 @@ impl Part for ClientPart {
         self.tally.wait_finished(patience);
         Ok(())
     }
+}
+
+fn told(report: &BackendReport) -> job::Backend {
+    job::Backend { kind: report.kind.to_string(), detail: report.detail.clone() }
 }
 
 /// The messages of a job from their beginning.

@@ -1,0 +1,125 @@
+//! The two processes of a run live and die with it.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+#[test]
+fn killing_the_parent_leaves_no_orphan() {
+    let run = LongRun::start();
+    let children = run.children.clone();
+    drop(run);
+    eventually("both processes end with their parent", || children.iter().all(|&child| !is_alive(child)));
+}
+
+#[test]
+fn a_killed_process_ends_the_run_with_one_line() {
+    for position in [0, 1] {
+        let run = LongRun::start();
+        let children = run.children.clone();
+        signal(children[position], Signal::KILL);
+        let output = run.finish();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        let lines: Vec<_> = text.lines().filter(|line| !line.starts_with("note: ")).collect();
+        let side = ["server", "client"][position];
+        assert_eq!(lines, [format!("qwormhole-perf: the {side} process ended early: killed by signal 9")]);
+        assert!(children.iter().all(|&child| !is_alive(child)), "an orphan is left");
+    }
+}
+
+#[test]
+fn an_interrupt_ends_both_processes_and_prints_what_was_measured() {
+    for interrupt in [Signal::INT, Signal::TERM] {
+        let run = LongRun::start();
+        let children = run.children.clone();
+        signal(run.parent.id(), interrupt);
+        let output = run.finish();
+        assert_eq!(output.status.code(), Some(130), "{output:?}");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains("echo on fallback") && text.contains("partial"), "{output:?}");
+        assert!(text.contains("throughput") && text.contains("0 lost, 0 corrupt"), "{output:?}");
+        assert!(children.iter().all(|&child| !is_alive(child)), "an orphan is left");
+    }
+}
+
+/// A run that would take minutes; killed when dropped.
+struct LongRun {
+    parent: Child,
+    /// The server process, then the client process.
+    children: Vec<u32>,
+}
+
+impl LongRun {
+    /// Starts, and waits until the client has worked for a while: it is measuring then.
+    fn start() -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_qwormhole-perf"));
+        command.args(["run", "echo", "--system", "fallback", "--depth", "16", "--duration", "300s"]);
+        command.args(["--warmup", "0"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut run = Self { parent: command.spawn().unwrap(), children: Vec::new() };
+        let parent = run.parent.id();
+        eventually("two processes are started", || children_of(parent).len() == 2);
+        run.children = children_of(parent).into_iter().collect();
+        let client = run.children[1];
+        eventually("the client works", || cpu_ticks(client) >= 30);
+        run
+    }
+
+    fn finish(mut self) -> Output {
+        let mut output =
+            Output { status: self.parent.wait().unwrap(), stdout: Vec::new(), stderr: Vec::new() };
+        std::io::copy(self.parent.stdout.as_mut().unwrap(), &mut output.stdout).unwrap();
+        std::io::copy(self.parent.stderr.as_mut().unwrap(), &mut output.stderr).unwrap();
+        output
+    }
+}
+
+impl Drop for LongRun {
+    fn drop(&mut self) {
+        let _ = self.parent.kill();
+        let _ = self.parent.wait();
+    }
+}
+
+/// Polls until something holds; nothing is measured meanwhile.
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "waited in vain: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The fields of `/proc/PID/stat` behind the name, from the state on; empty when the process is gone.
+fn stat(process: u32) -> Vec<String> {
+    let text = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let fields = text.rsplit_once(')').map_or("", |(_, rest)| rest);
+    fields.split_whitespace().map(str::to_owned).collect()
+}
+
+/// The direct children of a process, oldest first as long as process numbers do not wrap.
+fn children_of(parent: u32) -> BTreeSet<u32> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers.filter(|&process| stat(process).get(1).is_some_and(|it| *it == parent.to_string())).collect()
+}
+
+/// User and system time of a process, in hundredths of a second.
+fn cpu_ticks(process: u32) -> u64 {
+    stat(process).iter().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
+}
+
+/// Whether a process exists and is no zombie.
+fn is_alive(process: u32) -> bool {
+    stat(process).first().is_some_and(|state| state != "Z")
+}
+
+fn signal(process: u32, signal: Signal) {
+    kill_process(Pid::from_raw(process.cast_signed()).unwrap(), signal).unwrap();
+}
