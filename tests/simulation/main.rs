@@ -10,6 +10,7 @@ mod closing;
 mod deadlines;
 mod determinism;
 mod flow;
+mod fuzzing;
 mod harness;
 mod sender;
 mod streamer;

@@ -1,0 +1,10 @@
+//! Starting, stopping, dropping and growing, with nothing left behind.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod dropping;
+mod embedding;
+mod handles;
+mod many;
+mod shutdown;
