@@ -12,6 +12,8 @@ pub struct ChunkPool {
     classes: [Vec<Vec<u8>>; CLASSES],
     retained_bytes: usize,
     retained_bytes_max: usize,
+    /// Smallest buffers made and not freed by the pool.
+    smallest_made: usize,
 }
 
 impl ChunkPool {
@@ -25,7 +27,7 @@ impl ChunkPool {
 
     /// An empty pool that keeps at most `retained_bytes_max` bytes for reuse.
     pub fn new(retained_bytes_max: usize) -> Self {
-        Self { classes: Default::default(), retained_bytes: 0, retained_bytes_max }
+        Self { classes: Default::default(), retained_bytes: 0, retained_bytes_max, smallest_made: 0 }
     }
 
     /// An empty buffer with room for at least `capacity` bytes, and less than twice that above the smallest.
@@ -36,9 +38,19 @@ impl ChunkPool {
             return chunk;
         }
         if class < CLASSES {
+            self.smallest_made += usize::from(class == 0);
             Vec::with_capacity(Self::SMALLEST << class)
         } else {
             Vec::with_capacity(capacity)
+        }
+    }
+
+    /// Makes smallest buffers until `count` have been made, so that a late peak of connections answering at
+    /// once finds them.
+    pub fn stock(&mut self, count: usize) {
+        while self.smallest_made < count && self.retained_bytes + Self::SMALLEST <= self.retained_bytes_max {
+            self.smallest_made += 1;
+            self.give(Vec::with_capacity(Self::SMALLEST));
         }
     }
 
@@ -46,6 +58,9 @@ impl ChunkPool {
     pub fn give(&mut self, mut chunk: Vec<u8>) {
         let capacity = chunk.capacity();
         let within = self.retained_bytes + capacity <= self.retained_bytes_max;
+        if !within && (Self::SMALLEST..Self::SMALLEST * 2).contains(&capacity) {
+            self.smallest_made = self.smallest_made.saturating_sub(1);
+        }
         if !within || !(Self::SMALLEST..Self::LARGEST * 2).contains(&capacity) {
             return;
         }
@@ -124,6 +139,17 @@ mod tests {
         pool.give(Vec::with_capacity(16));
         pool.give(Vec::new());
         assert_eq!(pool.retained_bytes(), 4096);
+    }
+
+    #[test]
+    fn stock_is_made_once_and_kept() {
+        let mut pool = ChunkPool::default();
+        pool.stock(3);
+        let taken: Vec<_> = (0..3).map(|_| pool.take(1)).collect();
+        pool.stock(3);
+        assert_eq!(pool.retained_bytes(), 0, "three have been made");
+        taken.into_iter().for_each(|chunk| pool.give(chunk));
+        assert_eq!(pool.retained_bytes(), 3 * ChunkPool::SMALLEST);
     }
 
     #[test]

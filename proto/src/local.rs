@@ -28,6 +28,7 @@ pub struct ShardLocal {
     /// How other threads reach the shard's connections.
     pub port: Arc<dyn Port>,
     transmits: Vec<Transmit>,
+    transmits_made: usize,
     arena: BytesMut,
 }
 
@@ -41,7 +42,20 @@ impl ShardLocal {
             service,
             port,
             transmits: Vec::new(),
+            transmits_made: 0,
             arena: BytesMut::new(),
+        }
+    }
+
+    /// Makes what the connections open now may need at the same time: for each one submission in flight and
+    /// one being filled. Done as connections open, the steady state then allocates nothing even at a late
+    /// peak. At most [`STOCK_MAX`] connections' worth: 1.2 MiB.
+    pub(crate) fn stock(&mut self) {
+        let connections = usize::try_from(self.stats.connections).unwrap_or(usize::MAX).min(STOCK_MAX);
+        self.pool.stock(2 * connections);
+        while self.transmits_made < connections {
+            self.transmits_made += 1;
+            self.transmits.push(Transmit::with_room());
         }
     }
 
@@ -92,5 +106,7 @@ impl Port for NoPort {
 
 /// Lists kept for reuse: as many submissions as a turn usually makes.
 const TRANSMITS_MAX: usize = 1024;
+/// More connections than this rarely answer in the same instant.
+const STOCK_MAX: usize = 256;
 /// Small messages that outlive their handler share memory by this much.
 const ARENA_LEN: usize = 64 << 10;

@@ -37,6 +37,7 @@ impl<H: Handler> Session<H> {
         self.opened = true;
         local.stats.opened += 1;
         local.stats.connections += 1;
+        local.stock();
         self.call(local, |handler, conn| handler.on_open(conn));
         self.settle(local);
     }

@@ -68,6 +68,11 @@ impl Transmit {
     /// The most segments one submission gathers; the kernel's own bound is 1,024.
     pub const SEGMENTS_MAX: usize = 64;
 
+    /// An empty transmit whose list has room for a usual submission.
+    pub(crate) fn with_room() -> Self {
+        Self { segments: Vec::with_capacity(8), ..Self::default() }
+    }
+
     /// The segments still to be sent, in wire order; none is empty.
     pub fn segments(&self) -> &[Segment] {
         self.segments.get(self.first..).unwrap_or_default()
