@@ -188,10 +188,24 @@ fn reason_of(refusal: &StartError) -> String {
 
 fn detail_of(kind: BackendKind, options: &DriverOptions) -> String {
     let what = match kind {
-        BackendKind::IoUring => "one ring per shard",
-        BackendKind::Tokio => "one current-thread runtime per shard",
+        BackendKind::IoUring => io_uring_detail(),
+        BackendKind::Tokio => "one current-thread runtime per shard".to_owned(),
     };
     format!("{what}, {} shard{}", options.shards, if options.shards == 1 { "" } else { "s" })
+}
+
+#[cfg(all(target_os = "linux", feature = "io-uring"))]
+fn io_uring_detail() -> String {
+    // The engine has asked already; the answer is kept.
+    match qwormhole_engine::probe::probe() {
+        Ok(found) => format!("tier {:?}, Linux {}", found.tier, found.kernel),
+        Err(refusal) => refusal.to_string(),
+    }
+}
+
+#[cfg(not(all(target_os = "linux", feature = "io-uring")))]
+fn io_uring_detail() -> String {
+    String::new()
 }
 
 /// One line per process, whichever engine starts first.
@@ -205,5 +219,32 @@ fn log_once(report: &BackendReport) {
             tracing::warn!(backend = %report.kind, %refusal, "io_uring refused, using the fallback")
         }
         None => tracing::info!(backend = %report.kind, detail = %report.detail, "engine started"),
+    }
+}
+
+#[cfg(all(test, feature = "tokio"))]
+mod tests {
+    use super::*;
+    use qwormhole_proto::{Context, Handler, Message, PeerInfo};
+
+    struct Ignore;
+
+    impl Handler for Ignore {
+        fn on_message(&mut self, _conn: &mut Context<'_>, _message: Message<'_>) {}
+    }
+
+    #[test]
+    fn a_fork_is_told_and_leaves_the_engine_alone() {
+        let options = DriverOptions::default();
+        let mut host = Host::start(Backend::Tokio, &options, |_| |_: &PeerInfo| Ignore).unwrap();
+        assert_eq!(host.check_fork(), Ok(()));
+        let (ours, theirs) = (host.pid, host.pid + 1);
+        host.pid = theirs;
+        assert_eq!(host.check_fork(), Err(Forked { started_by: theirs, here: ours }));
+        assert!(Running::stats(&host).is_empty());
+        host.pid = ours;
+        assert_eq!(Running::stats(&host).len(), 1);
+        host.shutdown(Duration::ZERO);
+        assert!(Running::stats(&host).is_empty(), "after the shutdown");
     }
 }

@@ -117,3 +117,7 @@ impl Outlet {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "outlet_tests.rs"]
+mod tests;
