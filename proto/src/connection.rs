@@ -238,11 +238,15 @@ impl Connection {
         [self.phase.deadline(), stall, frame].into_iter().flatten().min()
     }
 
-    /// Acts on every deadline that has passed.
+    /// Acts on every deadline that has passed, those included that only come of another one's action.
     pub(crate) fn handle_timeout(&mut self, now: Time) {
-        if self.poll_timeout().is_none_or(|deadline| deadline > now) {
-            return;
+        while self.poll_timeout().is_some_and(|deadline| deadline <= now) {
+            self.expire(now);
         }
+    }
+
+    /// Acts on one deadline that has passed; none of them is asked for again.
+    fn expire(&mut self, now: Time) {
         if self.phase.deadline().is_some_and(|deadline| deadline <= now) {
             // The reason that began the close stands; the flush or the peer's FIN is given up.
             self.phase = Phase::Closed;

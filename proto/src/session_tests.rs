@@ -244,6 +244,19 @@ fn a_peer_that_takes_nothing_is_stalled_only_while_backed_up() {
 }
 
 #[test]
+fn a_flush_of_no_time_ends_with_the_deadline_that_began_it() {
+    let mut config = Config::default();
+    config.limits.close_flush_timeout = Duration::ZERO;
+    let (mut session, mut local, _) = session(config);
+    feed(&mut session, &mut local, &[0]);
+    local.now = session.poll_timeout().unwrap();
+    session.handle_timeout(&mut local);
+    assert_eq!(session.poll_timeout(), None);
+    assert_eq!(session.poll_action(&local), Some(Action::Close));
+    assert_eq!(session.connection().close_reason(), Some(&CloseReason::FrameTimeout));
+}
+
+#[test]
 fn a_close_gives_up_on_a_peer_that_never_ends() {
     let (mut session, mut local, _) = session(Config::default());
     session.close(&mut local, CloseReason::Shutdown);
