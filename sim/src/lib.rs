@@ -34,6 +34,7 @@
 mod conditions;
 mod driver;
 mod event;
+pub mod fuzzing;
 mod host;
 mod log;
 mod network;

@@ -52,4 +52,4 @@ fn connection_ops() {
     replay("connection_ops", fuzzing::connection_ops);
 }
 
-const SEEDS: u64 = 2000;
+const SEEDS: u64 = 20_000;

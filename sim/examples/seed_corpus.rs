@@ -1,0 +1,49 @@
+//! Writes the seed inputs of the fuzzers: `cargo run -p qwormhole-sim --example seed_corpus`.
+//!
+//! The same inputs come out every time. What a fuzzer finds on top is kept beside them, under the names that
+//! libFuzzer gives.
+
+use std::path::Path;
+use std::{fs, io};
+
+use fastrand::Rng;
+
+fn main() -> io::Result<()> {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
+    write(&corpus.join("decoder_split"), decoder_split)?;
+    write(&corpus.join("connection_ops"), connection_ops)
+}
+
+fn write(folder: &Path, input: fn(&mut Rng) -> Vec<u8>) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    for seed in 0..INPUTS {
+        fs::write(folder.join(format!("seed-{seed:02}")), input(&mut Rng::with_seed(seed)))?;
+    }
+    println!("{INPUTS} inputs in {}", folder.display());
+    Ok(())
+}
+
+/// A limit, some cuts and a stream of frames, every fourth time with a frame above the limit at the end.
+fn decoder_split(rng: &mut Rng) -> Vec<u8> {
+    let cuts = rng.u8(0..16);
+    let mut input = vec![rng.u8(0..7), cuts];
+    input.extend((0..usize::from(cuts) * 2).map(|_| rng.u8(..)));
+    for _ in 0..rng.usize(0..8) {
+        let len = rng.u32(0..40);
+        input.extend(len.to_be_bytes());
+        input.extend((0..len).map(|_| rng.u8(..)));
+    }
+    if rng.u8(0..4) == 0 {
+        input.extend(rng.u32(..).to_be_bytes());
+    }
+    input
+}
+
+/// A configuration and operations, with the quiet ones (the end of the list) thinned out.
+fn connection_ops(rng: &mut Rng) -> Vec<u8> {
+    let mut input: Vec<u8> = (0..10).map(|_| rng.u8(..)).collect();
+    input.extend((0..rng.usize(20..250)).map(|_| if rng.bool() { rng.u8(0..23) } else { rng.u8(..) }));
+    input
+}
+
+const INPUTS: u64 = 24;

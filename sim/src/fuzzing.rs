@@ -1,0 +1,13 @@
+//! What the fuzzers run, as plain functions: a test on the stable toolchain replays the corpora and random
+//! inputs through the same code. Every function panics when a rule is broken and returns otherwise.
+
+mod bench;
+mod connection_ops;
+mod decoder_split;
+mod input;
+mod kernel;
+mod player;
+mod reference;
+
+pub use connection_ops::connection_ops;
+pub use decoder_split::decoder_split;
