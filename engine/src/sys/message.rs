@@ -35,6 +35,12 @@ impl Message {
         &raw const *header
     }
 
+    /// Where that memory starts.
+    #[cfg(test)]
+    pub(super) fn start(&self) -> usize {
+        ptr::from_ref(&*self.0) as usize
+    }
+
     /// Bytes of memory the kernel may read here.
     pub(super) const fn len() -> usize {
         size_of::<Parts>()

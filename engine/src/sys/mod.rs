@@ -9,6 +9,8 @@
 
 mod affinity;
 mod buffer_ring;
+#[cfg(test)]
+mod guard;
 mod limits;
 mod mapping;
 mod message;

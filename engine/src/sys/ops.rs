@@ -115,6 +115,8 @@ impl OpTable {
                 (Kind::Connect { _socket: socket, _addr: addr }, entry)
             }
         };
+        #[cfg(test)]
+        super::guard::enter(&kind);
         let id = self.place(InFlight { token, kind, cancelled: false });
         (id, entry.user_data(Key::Op(id).encode()))
     }
