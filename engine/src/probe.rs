@@ -231,7 +231,7 @@ fn ask() -> Result<Capabilities, Refusal> {
     let plan = sys::self_test(plan).map_err(|failure| match failure.error.raw_os_error() {
         _ if failure.is_setup() => explain(&failure.error),
         // A sandbox may allow to open rings and forbid the rest; a shortage may come at any time.
-        Some(libc::EPERM | libc::EACCES | libc::ENOMEM | libc::EMFILE | libc::ENFILE) => {
+        Some(libc::EPERM | libc::EACCES | libc::ENOSYS | libc::ENOMEM | libc::EMFILE | libc::ENFILE) => {
             explain(&failure.error)
         }
         _ => Refusal::SelfTest { step: failure.step, reason: failure.error.to_string() },
