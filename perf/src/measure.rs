@@ -170,6 +170,9 @@ impl Stage<'_> {
 
     /// Lets the load run; shorter when interrupted.
     fn run_for(&mut self, what: &str, duration: Duration) -> Result<()> {
+        if duration.is_zero() {
+            return Ok(());
+        }
         let begun = Instant::now();
         self.progress.begin(what, duration);
         let mut rate = Rate::default();
@@ -205,13 +208,16 @@ impl Stage<'_> {
     /// slows every system call of the machine.
     fn count_syscalls(&mut self, duration: Duration) -> Result<Option<Syscalls>> {
         let Some(server) = self.server.as_ref().filter(|_| !self.interrupted) else { return Ok(None) };
-        let Ok(counter) = SyscallCounter::start(server.id()) else { return Ok(None) };
+        let Some(client) = self.client.as_ref() else { return Ok(None) };
+        let counters = (SyscallCounter::start(server.id()), SyscallCounter::start(client.id()));
+        let (Ok(server_counter), Ok(client_counter)) = counters else { return Ok(None) };
         let begin = self.snapshots(&Command::Look)?;
         self.run_for("counting system calls", duration.min(COUNTING))?;
         let end = self.snapshots(&Command::Look)?;
-        let Ok(total) = counter.finish() else { return Ok(None) };
+        let totals = (server_counter.finish(), client_counter.finish());
+        let (Ok(server_total), Ok(client_total)) = totals else { return Ok(None) };
         let server = begin.0.zip(end.0).context("the server gave no snapshot")?;
-        Ok(Some(Syscalls { total, server, client: (begin.1, end.1) }))
+        Ok(Some(Syscalls { server_total, client_total, server, client: (begin.1, end.1) }))
     }
 
     /// Ends the client, then the server; what both counted.

@@ -15,7 +15,7 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     NAMES.iter().copied()
 }
 
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
     "msgs_per_s",
     "bytes_per_s",
     "rtt_us_p50",
@@ -27,6 +27,7 @@ const NAMES: [&str; 15] = [
     "client_cpu_ns_per_msg",
     "server_cpu_share",
     "server_syscalls_per_msg",
+    "client_syscalls_per_msg",
     "server_spin_enters_per_s",
     "server_rss_bytes",
     "lost_messages",

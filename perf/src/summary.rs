@@ -84,7 +84,11 @@ fn syscalls(round: &Round) -> Option<String> {
         .metrics
         .get("server_spin_enters_per_s")
         .map_or_else(String::new, |spins| format!("   and {}/s only to spin", grouped(*spins)));
-    Some(format!("{calls:.4} per msg ({source}){spins}"))
+    let client = round
+        .metrics
+        .get("client_syscalls_per_msg")
+        .map_or_else(String::new, |calls| format!("   client {calls:.4}"));
+    Some(format!("{calls:.4} per msg{client} ({source}){spins}"))
 }
 
 /// A whole number with its digits in groups of three.

@@ -20,11 +20,13 @@ pub(crate) struct Window {
     pub(crate) server_rss_bytes: Option<u64>,
 }
 
-/// System calls of the server, counted from outside in a window of their own.
+/// System calls of both processes, counted from outside in a window of their own.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Syscalls {
-    /// All kinds, all threads.
-    pub(crate) total: u64,
+    /// All kinds, all threads of the server.
+    pub(crate) server_total: u64,
+    /// All kinds, all threads of the client.
+    pub(crate) client_total: u64,
     pub(crate) server: (Snapshot, Snapshot),
     pub(crate) client: (Snapshot, Snapshot),
 }
@@ -76,6 +78,9 @@ impl Window {
         if let Some(calls) = self.syscalls_per_msg() {
             put("server_syscalls_per_msg", calls);
         }
+        if let Some(calls) = self.client_syscalls_per_msg() {
+            put("client_syscalls_per_msg", calls);
+        }
         if let Some(bytes) = self.server_rss_bytes {
             put("server_rss_bytes", bytes as f64);
         }
@@ -106,7 +111,7 @@ impl Window {
             (Some(counted), _) => {
                 let spins = spin_enters(&counted.server).unwrap_or(0.0);
                 let messages = self.messages(Some(&counted.server), &counted.client);
-                ((counted.total as f64 - spins).max(0.0), messages)
+                ((counted.server_total as f64 - spins).max(0.0), messages)
             }
             (None, Some(server)) => {
                 let enters = server.1.enters?.work - server.0.enters?.work;
@@ -115,6 +120,14 @@ impl Window {
             (None, None) => return None,
         };
         (messages > 0.0).then(|| calls / messages)
+    }
+
+    /// The same for the client, where the kernel counts.
+    fn client_syscalls_per_msg(&self) -> Option<f64> {
+        let counted = self.syscalls.as_ref()?;
+        let spins = spin_enters(&counted.client).unwrap_or(0.0);
+        let messages = self.messages(Some(&counted.server), &counted.client);
+        (messages > 0.0).then(|| (counted.client_total as f64 - spins).max(0.0) / messages)
     }
 
     /// Messages that came through between two pairs of snapshots.
@@ -195,12 +208,14 @@ mod tests {
         let mut window = window(CountedAt::Client);
         assert_eq!(window.syscalls_from(), Some(SyscallSource::Ring));
         window.syscalls = Some(Syscalls {
-            total: 5000,
+            server_total: 5000,
+            client_total: 7000,
             server: (snapshot(0, 0, 0, 0, 0), snapshot(1, 0, 0, 0, 3000)),
             client: (snapshot(0, 0, 0, 0, 0), snapshot(1, 0, 1000, 0, 0)),
         });
         assert_eq!(window.syscalls_from(), Some(SyscallSource::Tracepoint));
         assert_eq!(metrics(&window)["server_syscalls_per_msg"], 2.0);
+        assert_eq!(metrics(&window)["client_syscalls_per_msg"], 7.0);
     }
 
     #[test]

@@ -67,6 +67,31 @@ fn a_peer_that_sends_garbage_is_noticed() {
 }
 
 #[test]
+fn a_single_altered_byte_makes_the_run_fail() {
+    for scenario in ["pingpong", "echo"] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let peer = thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            let mut frame = [0; 4 + 64];
+            for number in 0_u64.. {
+                if socket.read_exact(&mut frame).is_err() {
+                    return;
+                }
+                frame[67] ^= u8::from(number == 3);
+                if socket.write_all(&frame).is_err() {
+                    return;
+                }
+            }
+        });
+        let flags = ["client", scenario, "--connect", &address, "--duration", "100ms", "--warmup", "0"];
+        let line = refused(&[&flags[..], &["--system", "fallback"]].concat(), "1 corrupt");
+        assert!(line.contains(" 0 messages were lost"), "{line}");
+        peer.join().unwrap();
+    }
+}
+
+#[test]
 fn a_peer_that_never_answers_is_noticed() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
