@@ -125,11 +125,9 @@ impl<R: Ring, S: Service> Shard<R, S> {
                 && let Some(peer) = self.peers.get(target)
             {
                 // A shard that does not take it (its queue is full) leaves it to this one.
-                match peer.try_send(Control::Adopt { socket, admission, config }) {
-                    Err(Control::Adopt { socket, admission, config }) => {
-                        self.install(socket, admission, config)
-                    }
-                    Err(_) | Ok(()) => {}
+                let adopt = Control::Adopt { socket, admission, config };
+                if let Err(Control::Adopt { socket, admission, config }) = peer.try_send(adopt) {
+                    self.install(socket, admission, config);
                 }
                 return;
             }

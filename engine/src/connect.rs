@@ -14,12 +14,14 @@ use crate::token::Kind;
 impl<R: Ring, S: Service> Shard<R, S> {
     pub(crate) fn dial(&mut self, dial: Dial<S::Handler, R::Addr, R::Socket>) {
         if self.shutdown.is_some() {
-            return (dial.failed)(ConnectError::ShuttingDown);
+            return self.refuse_dial(dial, ConnectError::ShuttingDown);
         }
         if dial.addrs.is_empty() {
-            return (dial.failed)(ConnectError::NoAddress);
+            return self.refuse_dial(dial, ConnectError::NoAddress);
         }
-        let Some(id) = self.slots.reserve() else { return (dial.failed)(ConnectError::TooManyConnections) };
+        let Some(id) = self.slots.reserve() else {
+            return self.refuse_dial(dial, ConnectError::TooManyConnections);
+        };
         let race = ConnectRace::new(dial.addrs.iter().take(ATTEMPTS_MAX).cloned());
         let deadline = dial.timeout.map(|timeout| self.local.now + timeout);
         let dialing = Dialing { dial, race, attempts: Vec::new(), deadline, last_error: None };
@@ -109,7 +111,12 @@ impl<R: Ring, S: Service> Shard<R, S> {
         let connects = self.cancel_attempts(attempts);
         self.slots.put(id, State::Ending(Ending { connects, ..Ending::default() }));
         self.settle_ending(id);
-        (dial.failed)(error);
+        self.refuse_dial(dial, error);
+    }
+
+    /// Ends a dial that holds no slot.
+    fn refuse_dial(&mut self, dial: Dial<S::Handler, R::Addr, R::Socket>, error: ConnectError) {
+        self.local.stats.panics += dial.fail(error);
     }
 
     /// Cancels what is left of a race; returns how many operations have yet to end.

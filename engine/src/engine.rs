@@ -106,9 +106,10 @@ impl<S: Service> Engine<S> {
     {
         let Dial { addrs, open_socket, config, handler, timeout, failed } = dial;
         let open_socket = Arc::new(move |addr: &SockAddr| open_socket(addr).and_then(for_ring));
+        let dial = Dial { addrs, open_socket, config, handler, timeout, failed };
         let job: ConnectJob<UringRing, S> = Box::new(move |shard| match shard {
-            Ok(shard) => shard.dial(Dial { addrs, open_socket, config, handler, timeout, failed }),
-            Err(error) => failed(error),
+            Ok(shard) => shard.dial(dial),
+            Err(error) => _ = dial.fail(error),
         });
         let index = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len().max(1);
         let Some(shard) = self.shards.get(index) else { return job(Err(ConnectError::ShuttingDown)) };

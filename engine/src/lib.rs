@@ -16,13 +16,17 @@ mod engine;
 mod errno;
 mod error;
 #[cfg(any(test, feature = "fake-ring"))]
-pub mod fake_ring;
+mod fake_ring;
 mod mailbox;
 pub mod probe;
 mod recv;
 pub mod ring;
+#[cfg(any(test, feature = "fake-ring"))]
+pub mod schedule;
 mod send;
 mod shard;
+#[cfg(test)]
+mod shard_tests;
 mod slots;
 #[allow(unsafe_code, reason = "the kernel interface; every other module is safe code")]
 pub mod sys;

@@ -109,7 +109,8 @@ pub struct RingStats {
 pub trait Ring: 'static {
     /// A connected or listening socket.
     type Socket: RingSocket;
-    /// A filled receive buffer. It returns to the pool when dropped, or when the last lease of it is dropped.
+    /// A filled receive buffer. It returns to the pool when dropped, or when the last lease of it is dropped,
+    /// on any thread; when the pool had no other, that wakes a ring that sleeps.
     type Buffer: RecvBuffer;
     /// A socket address.
     type Addr: Clone + fmt::Debug + Send + 'static;

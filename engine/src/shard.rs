@@ -20,7 +20,7 @@ use crate::slots::{Ending, Open, Slots, State};
 use crate::token::{Kind, unpack};
 
 /// A shard's state and its loop. See [`Shard::turn`] for the order of things.
-pub struct Shard<R: Ring, S: Service> {
+pub(crate) struct Shard<R: Ring, S: Service> {
     /// Declared before `local` and `slots`: the ring ends its operations before their buffers go.
     pub(crate) ring: R,
     pub(crate) local: ShardLocal,
@@ -100,13 +100,18 @@ impl<R: Ring, S: Service> Shard<R, S> {
                 return Err(error);
             }
         }
+        Ok(self.finish())
+    }
+
+    /// What is left to do when the shutdown is complete; the shard can do nothing afterwards.
+    pub(crate) fn finish(&mut self) -> ShardEnd {
         self.reject_controls();
         self.publish();
         let mut report = self.shutdown.take().map(|shutdown| shutdown.report).unwrap_or_default();
         report.buffers_out = (self.ring.buffers() - self.ring.free_buffers()) as u64;
         report.ops_in_flight = self.ring.in_flight() as u64;
         report.leaked_bytes = self.ring.close();
-        Ok(report)
+        report
     }
 
     /// One turn: submit what the last turn queued and wait if there is nothing else to do (**one** enter),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +54,17 @@ pub struct Dial<H, A, K> {
     pub timeout: Option<Duration>,
     /// Told when no attempt succeeded; runs on the shard's thread and must not block.
     pub failed: Box<dyn FnOnce(ConnectError) + Send>,
+}
+
+impl<H, A, K> Dial<H, A, K> {
+    /// The dial is over without a connection: drops the handler, then tells whoever waits. A panic in either
+    /// is contained, because it must not take a shard with it; returns how many there were.
+    pub fn fail(self, error: ConnectError) -> u64 {
+        let Self { handler, failed, .. } = self;
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(handler)));
+        let told = catch_unwind(AssertUnwindSafe(|| failed(error)));
+        u64::from(told.is_err()) + u64::from(dropped.is_err())
+    }
 }
 
 impl<H, A: fmt::Debug, K> fmt::Debug for Dial<H, A, K> {
@@ -110,5 +122,31 @@ impl ShutdownReport {
         self.leaked_bytes += other.leaked_bytes;
         self.buffers_out += other.buffers_out;
         self.ops_in_flight += other.ops_in_flight;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fragile;
+
+    impl Drop for Fragile {
+        fn drop(&mut self) {
+            std::panic::resume_unwind(Box::new("dropped"));
+        }
+    }
+
+    #[test]
+    fn a_failed_dial_contains_the_panics_of_its_owner() {
+        let dial = Dial {
+            addrs: vec![()],
+            open_socket: Arc::new(|()| Ok(())),
+            config: Arc::default(),
+            handler: Fragile,
+            timeout: None,
+            failed: Box::new(|_| std::panic::resume_unwind(Box::new("told"))),
+        };
+        assert_eq!(dial.fail(ConnectError::NoAddress), 2);
     }
 }
