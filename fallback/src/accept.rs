@@ -103,7 +103,7 @@ fn place<S: Service>(
 fn concerns_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{
         ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, Interrupted, NetworkDown,
-        NetworkUnreachable, PermissionDenied, TimedOut, WouldBlock,
+        NetworkUnreachable, TimedOut,
     };
     matches!(
         error.kind(),
@@ -114,9 +114,7 @@ fn concerns_one_connection(error: &io::Error) -> bool {
             | Interrupted
             | NetworkDown
             | NetworkUnreachable
-            | PermissionDenied
             | TimedOut
-            | WouldBlock
     )
 }
 
@@ -128,6 +126,10 @@ mod tests {
     fn only_faults_of_one_connection_are_passed_over() {
         assert!(concerns_one_connection(&io::ErrorKind::ConnectionAborted.into()));
         assert!(!concerns_one_connection(&io::ErrorKind::OutOfMemory.into()));
+        assert!(
+            !concerns_one_connection(&io::ErrorKind::PermissionDenied.into()),
+            "a filter answers at once"
+        );
         #[cfg(target_os = "linux")]
         for errno in [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE, rustix::io::Errno::NOBUFS] {
             assert!(!concerns_one_connection(&errno.into()), "{errno}");

@@ -1,6 +1,7 @@
 //! Connections to be made.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -35,7 +36,8 @@ impl<H: Handler + Send> PendingDial for Dial<H, SockAddr, Socket> {
     }
 
     fn refuse(self: Box<Self>, error: ConnectError) {
-        (self.failed)(error);
+        let Self { handler, failed, .. } = *self;
+        report(handler, failed, error);
     }
 }
 
@@ -53,10 +55,22 @@ async fn connect<H: Handler>(seat: Seat, dial: Dial<H, SockAddr, Socket>) {
             spawn_local(drive(Driven::new(seat, stream, peer, config, handler)));
         }
         Err(error) => {
-            // The place is free when the caller hears of it, and the handler is gone.
-            drop((seat, handler));
-            failed(error);
+            // The place is free when the caller hears of it.
+            drop(seat);
+            report(handler, failed, error);
         }
+    }
+}
+
+/// Tells the caller that there is no connection; the handler is gone by then. A panic of the caller's code
+/// must not take the shard with it.
+fn report<H>(handler: H, failed: Box<dyn FnOnce(ConnectError) + Send>, error: ConnectError) {
+    let told = AssertUnwindSafe(move || {
+        drop(handler);
+        failed(error);
+    });
+    if catch_unwind(told).is_err() {
+        tracing::error!("panic in the report of a failed connection attempt");
     }
 }
 

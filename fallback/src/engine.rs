@@ -166,7 +166,7 @@ where
     let (ready, started) = sync_channel(1);
     let plan = Plan { index, cpu, connections_max, mailbox: mailbox.clone(), inbox, ready };
     let thread = thread::Builder::new()
-        .name(format!("{}-{index}", options.thread_name))
+        .name(format!("{}-{index}", options.thread_name.replace('\0', "")))
         .spawn(move || run_shard(plan, make_service))
         .map_err(StartError::Thread)?;
     // A thread that ends without a word has panicked in `make_service`.

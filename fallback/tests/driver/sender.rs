@@ -1,0 +1,109 @@
+//! Other threads.
+
+use std::sync::mpsc::{Sender as Channel, channel};
+
+use qwormhole_proto::{CloseReason, Context, Handler, Message, PeerInfo, SendErrorKind, Sender};
+
+use crate::support::{
+    PATIENCE, engine, next_close, next_message, next_open, receive, reporters, send, serve, tcp,
+};
+
+#[test]
+fn messages_of_another_thread_arrive_in_order_past_every_refusal() {
+    const MESSAGES: u32 = 100_000;
+    let (service, events) = reporters(false);
+    let engine = engine(1, service);
+    let mut peer = std::io::BufReader::new(tcp(serve(&engine)));
+    let (_, sender) = next_open(&events);
+    let sending = std::thread::spawn(move || {
+        let mut refusals = 0u32;
+        for number in 0..MESSAGES {
+            let mut message = [0; 64];
+            message[..4].copy_from_slice(&number.to_be_bytes());
+            while let Err(refused) = sender.try_send(&message) {
+                assert_eq!(refused.kind, SendErrorKind::Full);
+                refusals += 1;
+                std::thread::yield_now();
+            }
+        }
+        sender.close();
+        refusals
+    });
+    for number in 0..MESSAGES {
+        let message = receive(&mut peer);
+        assert_eq!((message.len(), &message[..4]), (64, &number.to_be_bytes()[..]));
+    }
+    sending.join().unwrap();
+    drop(peer);
+    assert_eq!(next_close(&events), CloseReason::Local);
+    let stats = engine.stats()[0];
+    assert!(u64::from(MESSAGES) > 10 * stats.wakes, "{} wake-ups", stats.wakes);
+}
+
+#[test]
+fn senders_of_an_ended_connection_do_not_reach_the_next_one() {
+    let (service, events) = reporters(false);
+    let engine = engine(1, service);
+    let addr = serve(&engine);
+    let first = tcp(addr);
+    let (_, old) = next_open(&events);
+    drop(first);
+    assert_eq!(next_close(&events), CloseReason::PeerClosed);
+    let mut second = tcp(addr);
+    let (_, new) = next_open(&events);
+    old.close();
+    old.abort();
+    assert!(matches!(old.try_send("late").unwrap_err().kind, SendErrorKind::Closed(CloseReason::PeerClosed)));
+    new.try_send("for the second").unwrap();
+    assert_eq!(receive(&mut second), b"for the second");
+    new.abort();
+    assert_eq!(next_close(&events), CloseReason::Local);
+}
+
+/// Pauses after every message until another thread resumes it.
+struct OneAtATime(Channel<(Vec<u8>, Sender)>);
+
+impl Handler for OneAtATime {
+    fn on_message(&mut self, conn: &mut Context<'_>, message: Message<'_>) {
+        conn.pause();
+        self.0.send((message.to_vec(), conn.sender())).unwrap();
+    }
+}
+
+#[test]
+fn a_paused_connection_delivers_nothing_until_it_is_resumed() {
+    let (seen, events) = channel();
+    let engine = engine(1, move |_: &PeerInfo| OneAtATime(seen.clone()));
+    let mut peer = tcp(serve(&engine));
+    let mut barrier = tcp(serve(&engine));
+    for number in 0..100u8 {
+        send(&mut peer, &[number; 5000]);
+    }
+    for number in 0..100u8 {
+        let (message, sender) = events.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(message, [number; 5000]);
+        if number == 50 {
+            // Another connection's message goes all the way; by then more of this one would have come.
+            send(&mut barrier, b"barrier");
+            assert_eq!(events.recv_timeout(PATIENCE).unwrap().0, b"barrier");
+            assert!(events.try_recv().is_err(), "a message while paused");
+        }
+        sender.resume();
+    }
+}
+
+#[test]
+fn a_flush_is_reached_when_the_system_has_everything() {
+    let (service, events) = reporters(true);
+    let engine = engine(1, service);
+    let mut peer = tcp(serve(&engine));
+    let (_, sender) = next_open(&events);
+    sender.try_send("flushed").unwrap();
+    let mark = sender.request_flush();
+    let mut waiter = sender.waiter();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(std::future::poll_fn(|cx| waiter.poll_flushed(mark, cx))).unwrap();
+    assert_eq!(receive(&mut peer), b"flushed");
+    send(&mut peer, b"back");
+    assert_eq!(next_message(&events), b"back");
+}
