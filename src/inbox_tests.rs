@@ -2,6 +2,7 @@ use super::*;
 
 use std::sync::atomic::AtomicU64;
 use std::task::Wake;
+use std::time::{Duration, Instant};
 
 use qwormhole_proto::{Config, ConnId, PeerAddr, PeerInfo, Port, Session, ShardLocal};
 
@@ -213,6 +214,8 @@ fn a_reader_on_another_thread_never_stalls_the_shard() {
     let mut rng = fastrand::Rng::with_seed(seed);
     let Bench { mut session, mut local, mut conn, .. } = Bench::new(64, 4);
     const TOTAL: u32 = 20_000;
+    const STALL: Duration = Duration::from_secs(60);
+    let begun = Instant::now();
     let reader = std::thread::spawn(move || {
         for expected in 0..TOTAL {
             let message = pollster::block_on(conn.recv()).unwrap().unwrap();
@@ -222,6 +225,7 @@ fn a_reader_on_another_thread_never_stalls_the_shard() {
     let mut next = 0;
     while next < TOTAL {
         session.handle_remote(&mut local);
+        assert!(begun.elapsed() < STALL, "stalled after {next} messages");
         if !session.wants_read() {
             std::thread::yield_now();
             continue;
@@ -237,6 +241,7 @@ fn a_reader_on_another_thread_never_stalls_the_shard() {
         session.handle_bytes(&mut local, &Whole(wire));
     }
     while !reader.is_finished() {
+        assert!(begun.elapsed() < STALL, "stalled at the end");
         session.handle_remote(&mut local);
         std::thread::yield_now();
     }

@@ -15,7 +15,7 @@ impl Handler for GiveSender {
     fn on_message(&mut self, _conn: &mut qwormhole_proto::Context<'_>, _message: Message<'_>) {}
 }
 
-/// A connection with room for 64 staged bytes, whose transport is the test.
+/// A connection with room for 10,000 staged bytes, whose transport is the test.
 struct Bench {
     session: Session<GiveSender>,
     local: ShardLocal,
@@ -25,7 +25,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let mut config = Config::default();
-        config.limits.remote_bytes_max = 64;
+        config.limits.remote_bytes_max = 10_000;
         let (give, take) = mpsc::channel();
         let peer = PeerInfo::new(PeerAddr::Unknown);
         let mut session = Session::new(ConnId::new(0, 0, 0), peer, Arc::new(config), GiveSender(give));
@@ -69,10 +69,10 @@ fn payloads(wire: &[u8]) -> Vec<u8> {
 fn a_sink_takes_one_message_without_room_and_keeps_the_order() {
     let mut bench = Bench::new();
     let outlet = &mut bench.outlet;
-    outlet.start_send(Bytes::from(vec![1; 50])).unwrap();
-    outlet.start_send(Bytes::from(vec![2; 50])).unwrap();
+    outlet.start_send(Bytes::from(vec![1; 6_000])).unwrap();
+    outlet.start_send(Bytes::from(vec![2; 6_000])).unwrap();
     assert!(once(poll_fn(|cx| outlet.poll_ready(cx))).is_none(), "the second waits");
-    assert_eq!(outlet.try_send(&[3; 1]).unwrap_err().kind, SendErrorKind::Full, "no overtaking");
+    assert_eq!(outlet.try_send(&[3; 1]).unwrap_err().kind, SendErrorKind::Full, "it would fit, and overtake");
     let mut wire = bench.turn();
     assert_eq!(once(poll_fn(|cx| bench.outlet.poll_ready(cx))), Some(Ok(())), "there is room again");
     wire.extend(bench.turn());
