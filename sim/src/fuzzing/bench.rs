@@ -1,6 +1,7 @@
 //! The fuzzed session with its surroundings, and the rules that must hold at every step.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use qwormhole_proto::{
 
 use super::kernel::Kernel;
 use super::player::{Notes, Player};
-use super::reference;
+use super::reference::Reference;
 
 /// A session driven by a fuzzer's choices.
 pub(super) struct Bench {
@@ -28,11 +29,12 @@ pub(super) struct Bench {
     port: Arc<Posts>,
     kernel: Kernel,
     /// What the session received while it was open.
-    fed: Vec<u8>,
+    fed: Reference,
+    /// How many delivered messages were compared, and how many bytes they have.
+    compared: (usize, usize),
     eof: bool,
     /// Flush marks asked for and how many messages were accepted before each.
-    marks: Vec<(u64, usize)>,
-    longest: usize,
+    marks: VecDeque<(u64, usize)>,
     actions: Vec<Action>,
 }
 
@@ -53,6 +55,7 @@ impl Bench {
         }));
         let port = Arc::new(Posts::default());
         let mut local = ShardLocal::new(Box::new(()), port.clone());
+        let config_limit = config.limits.max_frame_len;
         let config = Arc::new(config);
         let peer = PeerInfo::new(PeerAddr::Unknown);
         let mut session = Session::new(ConnId::new(0, 0, 0), peer, config.clone(), Player(notes.clone()));
@@ -64,10 +67,10 @@ impl Bench {
             notes,
             port,
             kernel: Kernel::default(),
-            fed: Vec::new(),
+            fed: Reference::new(config_limit),
+            compared: (0, 0),
             eof: false,
-            marks: Vec::new(),
-            longest: 0,
+            marks: VecDeque::new(),
             actions: Vec::new(),
         }
     }
@@ -83,7 +86,7 @@ impl Bench {
     pub(super) fn receive(&mut self, bytes: &[u8]) {
         let Some(session) = self.session.as_mut().filter(|_| !self.eof) else { return };
         if session.connection().is_open() {
-            self.fed.extend_from_slice(bytes);
+            self.fed.feed(bytes);
         }
         session.handle_bytes(&mut self.local, &Chunk(bytes));
     }
@@ -113,7 +116,7 @@ impl Bench {
         };
         assert!(!transmit.is_empty() && transmit.segments().len() <= Transmit::SEGMENTS_MAX);
         assert!(transmit.segments().iter().all(|segment| !segment.is_empty()));
-        let bound = self.config.limits.transmit_bytes_max + (64 << 10).max(self.longest + 4);
+        let bound = self.config.limits.transmit_bytes_max + (64 << 10).max(self.notes.borrow().longest + 4);
         assert!(transmit.len() <= bound, "a submission of {} bytes", transmit.len());
         self.kernel.in_flight = Some(transmit);
     }
@@ -154,7 +157,6 @@ impl Bench {
         let payload = notes.next_payload(len);
         match sender.try_send_with(priority, payload.clone()) {
             Ok(()) => {
-                self.longest = self.longest.max(len);
                 notes.accept(true, priority, payload);
             }
             Err(error) => assert!(error.payload == payload, "a refused message came back changed"),
@@ -164,7 +166,7 @@ impl Bench {
     pub(super) fn remote_flush(&mut self) {
         let accepted = self.notes.borrow().accepted.len();
         if let Some(sender) = &self.notes.borrow().sender {
-            self.marks.push((sender.request_flush(), accepted));
+            self.marks.push_back((sender.request_flush(), accepted));
         }
     }
 
@@ -238,13 +240,12 @@ impl Bench {
 
     /// The rules that hold after every step.
     pub(super) fn check(&mut self) {
-        let notes = self.notes.borrow();
+        let notes = self.notes.clone();
+        let notes = notes.borrow();
         assert_eq!(notes.broken, None);
-        let longest = notes.accepted.iter().map(|message| message.payload.len()).max().unwrap_or(0);
-        self.longest = self.longest.max(longest);
         let limits = &self.config.limits;
         // One frame above the bound into an empty outbox, one batch of other threads, the replies to one message.
-        let bound = limits.max_backpressure_bytes + 2 * limits.remote_bytes_max + 3 * (self.longest + 4);
+        let bound = limits.max_backpressure_bytes + 2 * limits.remote_bytes_max + 3 * (notes.longest + 4);
         assert!(notes.queued_bytes_max <= bound, "{} bytes queued, bound {bound}", notes.queued_bytes_max);
         self.check_marks(&notes);
         match self.config.framing {
@@ -253,48 +254,56 @@ impl Bench {
         }
     }
 
-    fn check_marks(&self, notes: &Notes) {
+    /// A flush that was reached means that everything accepted before it has left.
+    fn check_marks(&mut self, notes: &Notes) {
         let Some(sender) = &notes.sender else { return };
         let mut waiter = sender.waiter();
         let mut cx = std::task::Context::from_waker(Waker::noop());
-        for (mark, accepted) in &self.marks {
-            if waiter.poll_flushed(*mark, &mut cx) == Poll::Ready(Ok(()))
-                && self.config.framing == Framing::LengthPrefixed
-            {
+        let framed = self.config.framing == Framing::LengthPrefixed;
+        while let Some((mark, accepted)) = self.marks.front()
+            && waiter.poll_flushed(*mark, &mut cx) == Poll::Ready(Ok(()))
+        {
+            if framed {
                 self.kernel.assert_left(&notes.accepted, *accepted, true);
             }
+            self.marks.pop_front();
         }
     }
 
-    fn check_frames(&self, notes: &Notes) {
-        let expected = reference::frames(&self.fed, self.config.limits.max_frame_len);
-        let delivered = notes.delivered.len();
-        assert!(delivered <= expected.whole.len(), "a frame came from nowhere");
-        assert!(notes.delivered == expected.whole[..delivered], "a delivered frame differs");
+    fn check_frames(&mut self, notes: &Notes) {
+        for (number, delivered) in notes.delivered.iter().enumerate().skip(self.compared.0) {
+            assert!(self.fed.frame(number) == Some(delivered), "delivered message {number} differs");
+        }
+        self.compared.0 = notes.delivered.len();
         let Some(session) = &self.session else { return };
+        let (delivered, whole) = (notes.delivered.len(), self.fed.frames());
         let reason = session.connection().close_reason();
         if let Some(CloseReason::FrameTooLarge(error)) = reason {
-            assert_eq!((Some(error.len), delivered), (expected.too_large, expected.whole.len()));
+            assert_eq!((Some(error.len), delivered), (self.fed.too_large(), whole));
         }
         if session.connection().is_open() && session.wants_read() {
-            assert_eq!(delivered, expected.whole.len(), "a whole frame was not delivered");
-            assert_eq!(expected.too_large, None, "an oversize frame was not noticed");
+            assert_eq!(delivered, whole, "a whole frame was not delivered");
+            assert_eq!(self.fed.too_large(), None, "an oversize frame was not noticed");
             let timed = self.config.limits.frame_timeout != Duration::ZERO;
             assert!(
-                expected.partial == 0 || !timed || session.poll_timeout().is_some(),
+                self.fed.partial() == 0 || !timed || session.poll_timeout().is_some(),
                 "an unfinished frame has no deadline"
             );
         }
     }
 
-    fn check_unframed(&self, notes: &Notes) {
-        let delivered = notes.delivered.concat();
-        assert!(self.fed.starts_with(&delivered), "delivered bytes differ");
+    fn check_unframed(&mut self, notes: &Notes) {
+        let (count, mut bytes) = self.compared;
+        for delivered in &notes.delivered[count..] {
+            assert!(self.fed.stream()[bytes..].starts_with(delivered), "delivered bytes differ");
+            bytes += delivered.len();
+        }
+        self.compared = (notes.delivered.len(), bytes);
         if let Some(session) = &self.session
             && session.connection().is_open()
             && session.wants_read()
         {
-            assert_eq!(delivered.len(), self.fed.len(), "bytes were not delivered");
+            assert_eq!(bytes, self.fed.stream().len(), "bytes were not delivered");
         }
     }
 }

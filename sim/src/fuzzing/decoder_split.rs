@@ -3,7 +3,7 @@
 use qwormhole_proto::{ChunkPool, Decoder, Frame, Framing};
 
 use super::input::Input;
-use super::reference;
+use super::reference::Reference;
 
 /// Input: one byte chooses the limit, one the number of cuts, then two bytes per cut, then the stream.
 ///
@@ -26,31 +26,32 @@ pub fn decoder_split(data: &[u8]) {
 fn check(stream: &[u8], limit: u32, cuts: &[usize]) {
     let mut decoder = Decoder::new(Framing::LengthPrefixed, limit);
     let mut pool = ChunkPool::default();
-    let mut frames: Vec<Vec<u8>> = Vec::new();
-    let mut fed = 0;
+    let mut reference = Reference::new(limit);
+    let mut frames = 0;
     for chunk in split(stream, cuts) {
-        fed += chunk.len();
+        reference.feed(chunk);
         let mut rest = chunk;
         let error = loop {
-            match decoder.next(&mut rest, &mut pool) {
-                Ok(Some(Frame::Whole(payload))) => frames.push(payload.to_vec()),
+            let payload = match decoder.next(&mut rest, &mut pool) {
+                Ok(Some(Frame::Whole(payload))) => payload.to_vec(),
                 Ok(Some(Frame::Stitched(payload))) => {
-                    frames.push(payload.clone());
-                    pool.give(payload);
+                    pool.give(payload.clone());
+                    payload
                 }
                 Ok(None) => break None,
                 Err(error) => break Some(error),
-            }
+            };
+            assert!(reference.frame(frames) == Some(&payload), "frame {frames}");
+            frames += 1;
         };
-        let expected = reference::frames(&stream[..fed], limit);
-        assert_eq!(frames, expected.whole, "frames after {fed} bytes");
-        assert_eq!(error.map(|error| error.len), expected.too_large, "error after {fed} bytes");
+        assert_eq!(frames, reference.frames());
+        assert_eq!(error.map(|error| error.len), reference.too_large());
         if error.is_some() {
             return;
         }
         assert!(rest.is_empty(), "undecoded bytes are left");
-        assert_eq!(decoder.partial_len(), expected.partial);
-        assert_eq!(decoder.is_mid_frame(), expected.partial > 0);
+        assert_eq!(decoder.partial_len(), reference.partial());
+        assert_eq!(decoder.is_mid_frame(), reference.partial() > 0);
     }
 }
 

@@ -1,30 +1,63 @@
 //! The framing, written as plainly as possible: the judge of the real decoder.
 
-/// What a stream of length-prefixed frames holds.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Frames<'a> {
-    pub(super) whole: Vec<&'a [u8]>,
-    /// Bytes of the frame that is not complete, header included.
-    pub(super) partial: usize,
-    /// The announced length above the limit at which the stream ends.
-    pub(super) too_large: Option<u32>,
+use std::ops::Range;
+
+/// A stream of length-prefixed frames, kept whole.
+#[derive(Debug)]
+pub(super) struct Reference {
+    limit: u32,
+    stream: Vec<u8>,
+    /// Where the payloads of the complete frames lie.
+    whole: Vec<Range<usize>>,
+    /// Where the first frame begins that is not complete.
+    next: usize,
+    too_large: Option<u32>,
 }
 
-pub(super) fn frames(mut stream: &[u8], limit: u32) -> Frames<'_> {
-    let mut found = Frames { whole: Vec::new(), partial: 0, too_large: None };
-    while stream.len() >= 4 {
-        let len = u32::from_be_bytes([stream[0], stream[1], stream[2], stream[3]]);
-        if len > limit {
-            found.too_large = Some(len);
-            return found;
-        }
-        let end = 4 + len as usize;
-        if stream.len() < end {
-            break;
-        }
-        found.whole.push(&stream[4..end]);
-        stream = &stream[end..];
+impl Reference {
+    pub(super) const fn new(limit: u32) -> Self {
+        Self { limit, stream: Vec::new(), whole: Vec::new(), next: 0, too_large: None }
     }
-    found.partial = stream.len();
-    found
+
+    pub(super) fn feed(&mut self, bytes: &[u8]) {
+        self.stream.extend_from_slice(bytes);
+        while self.too_large.is_none() {
+            let Some((header, rest)) = self.stream[self.next..].split_first_chunk::<4>() else { return };
+            let len = u32::from_be_bytes(*header);
+            if len > self.limit {
+                self.too_large = Some(len);
+            } else if rest.len() < len as usize {
+                return;
+            } else {
+                let start = self.next + 4;
+                self.next = start + len as usize;
+                self.whole.push(start..self.next);
+            }
+        }
+    }
+
+    /// How many frames are complete.
+    pub(super) fn frames(&self) -> usize {
+        self.whole.len()
+    }
+
+    /// The payload of a complete frame.
+    pub(super) fn frame(&self, number: usize) -> Option<&[u8]> {
+        self.whole.get(number).map(|range| &self.stream[range.clone()])
+    }
+
+    /// Bytes of the frame that is not complete, header included.
+    pub(super) fn partial(&self) -> usize {
+        if self.too_large.is_some() { 0 } else { self.stream.len() - self.next }
+    }
+
+    /// The announced length above the limit at which the stream ends.
+    pub(super) const fn too_large(&self) -> Option<u32> {
+        self.too_large
+    }
+
+    /// Everything fed, framed or not.
+    pub(super) fn stream(&self) -> &[u8] {
+        &self.stream
+    }
 }
