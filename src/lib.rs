@@ -93,6 +93,8 @@ pub use connection::{Connection, ReceiveHalf, SendHalf};
 pub use error::{ConnectError, Forked, RecvError, StartError};
 pub use inbox::InboxLimits;
 pub use listener::Listener;
+#[cfg(all(target_os = "linux", feature = "io-uring"))]
+pub use qwormhole_engine::probe;
 pub use qwormhole_proto::{
     CloseReason, ConfigError, ConnId, ConnectionStats, Context, FrameTooLarge, Framing, Handler, Limits,
     Message, Payload, PeerAddr, PeerCredentials, PeerInfo, Priority, SendError, SendErrorKind, Sender,

@@ -25,6 +25,16 @@ pub(crate) fn doctor() -> String {
         };
         put(system.name(), &verdict);
     }
+    match qwormhole::probe::probe() {
+        Ok(granted) => {
+            put("io_uring", &granted.to_string());
+            for feature in &granted.features {
+                let state = if feature.on { "on " } else { "off" };
+                put("", &format!("{state} {:<20}{}", feature.name, feature.detail));
+            }
+        }
+        Err(refusal) => put("io_uring", &format!("refused: {refusal}")),
+    }
     match syscalls::refusal() {
         None => put("syscall counting", "by tracepoint, every kind"),
         Some(reason) => put("syscall counting", &format!("by the ring only, because {reason}")),
@@ -51,5 +61,8 @@ mod tests {
             assert!(line.contains("runs on") || line.contains("refused: "), "{line}");
         }
         assert!(text.contains("syscall counting"), "{text}");
+        let io_uring = text.lines().find(|line| line.starts_with("io_uring ")).unwrap();
+        let granted = io_uring.contains("tier T") && text.contains(" defer_taskrun ");
+        assert!(granted || io_uring.contains("refused: "), "{text}");
     }
 }

@@ -1,6 +1,7 @@
 //! How connections end: with a reason, once, and without destroying what was answered.
 
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 
 use qwormhole::{CloseReason, FrameTooLarge};
 
@@ -96,14 +97,18 @@ fn a_half_closed_peer_still_gets_its_replies(bed: Bed) {
 }
 
 fn a_reset_is_reported(bed: Bed) {
-    let (service, record) = recorders(Answer::Nothing);
-    let server = bed.server().bind("127.0.0.1:0").expect("bind").start(service).expect("start");
-    let text = server.local_addrs()[0].to_string();
-    let address: std::net::SocketAddr = text.trim_start_matches("tcp://").parse().expect("numeric");
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("socket");
-    socket.connect(&address.into()).expect("connect");
-    assert_eq!(record.next(), Seen::Open);
-    socket.set_linger(Some(std::time::Duration::ZERO)).expect("linger");
-    drop(socket);
-    assert_eq!(record.until_close().1, CloseReason::PeerReset);
+    // Unix sockets have no reset that a peer could ask for.
+    for address in ["tcp://127.0.0.1:0", "tcp://[::1]:0"] {
+        let (service, record) = recorders(Answer::Nothing);
+        let server = bed.server().bind(address).expect("bind").start(service).expect("start");
+        let text = server.local_addrs()[0].to_string();
+        let address: SocketAddr = text.trim_start_matches("tcp://").parse().expect("numeric");
+        let domain = socket2::Domain::for_address(address);
+        let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None).expect("socket");
+        socket.connect(&address.into()).expect("connect");
+        assert_eq!(record.next(), Seen::Open);
+        socket.set_linger(Some(std::time::Duration::ZERO)).expect("linger");
+        drop(socket);
+        assert_eq!(record.until_close().1, CloseReason::PeerReset, "{address}");
+    }
 }

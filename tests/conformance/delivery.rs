@@ -61,8 +61,13 @@ fn without_framing_bytes_pass_as_they_are(bed: Bed) {
     let folder = scratch();
     for address in transports(&folder) {
         let (service, record) = recorders(Answer::Echo);
-        let server =
-            bed.server().bind(address.as_str()).expect("bind").framing(Framing::None).start(service).expect("start");
+        let server = bed
+            .server()
+            .bind(address.as_str())
+            .expect("bind")
+            .framing(Framing::None)
+            .start(service)
+            .expect("start");
         let mut peer = Peer::connect(&server.local_addrs()[0]);
         peer.write_all(&[0, 0, 0, 9, 1, 2, 3]).expect("write");
         peer.end();
@@ -189,9 +194,11 @@ impl Handler for Urgent {
 fn urgent_messages_overtake(bed: Bed) {
     let folder = scratch();
     for address in transports(&folder) {
-        let server = bed.server().bind(address.as_str()).expect("bind").start(|_: &PeerInfo| Urgent).expect("start");
+        let server =
+            bed.server().bind(address.as_str()).expect("bind").start(|_: &PeerInfo| Urgent).expect("start");
         let wire = Peer::connect(&server.local_addrs()[0]).read_to_end().expect("a clean end");
-        let expected: Vec<u8> = ["a", "b", "c", "d", "e"].iter().flat_map(|text| frame(text.as_bytes())).collect();
+        let expected: Vec<u8> =
+            ["a", "b", "c", "d", "e"].iter().flat_map(|text| frame(text.as_bytes())).collect();
         assert_eq!(wire, expected);
     }
 }
@@ -256,18 +263,21 @@ impl Handler for Refused {
 }
 
 fn refusals_give_the_message_back(bed: Bed) {
-    let (tell, kinds) = channel();
-    let server = bed
-        .server()
-        .bind("127.0.0.1:0")
-        .expect("bind")
-        .start(move |_: &PeerInfo| Refused(tell.clone()))
-        .expect("start");
-    let _peer = Peer::connect(&server.local_addrs()[0]);
-    let expected = [
-        SendErrorKind::TooLarge { len: (4 << 20) + 1, limit: 4 << 20 },
-        SendErrorKind::Full,
-        SendErrorKind::Closed(CloseReason::Local),
-    ];
-    assert_eq!(kinds.recv_timeout(PATIENCE).expect("on_open"), expected);
+    let folder = scratch();
+    for address in transports(&folder) {
+        let (tell, kinds) = channel();
+        let server = bed
+            .server()
+            .bind(address.as_str())
+            .expect("bind")
+            .start(move |_: &PeerInfo| Refused(tell.clone()))
+            .expect("start");
+        let _peer = Peer::connect(&server.local_addrs()[0]);
+        let expected = [
+            SendErrorKind::TooLarge { len: (4 << 20) + 1, limit: 4 << 20 },
+            SendErrorKind::Full,
+            SendErrorKind::Closed(CloseReason::Local),
+        ];
+        assert_eq!(kinds.recv_timeout(PATIENCE).expect("on_open"), expected, "{address}");
+    }
 }

@@ -1,14 +1,14 @@
 //! Traffic in both directions at once through tiny socket buffers, with readers that stall: every byte counts.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::thread;
 use std::time::Duration;
 
 use qwormhole::{CloseReason, Context, Handler, Message, PeerInfo, SendErrorKind, Sender};
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::support::{Bed, on_every_backend};
+use crate::support::{Bed, on_every_backend, scratch};
 
 on_every_backend!(frames_of_all_sizes_cross_in_both_directions);
 
@@ -113,41 +113,53 @@ impl Handler for Both {
     }
 }
 
+/// A listening socket and the address to reach it, with tiny buffers that its connections inherit.
+fn listen(domain: Domain, folder: &tempfile::TempDir) -> (Socket, SockAddr) {
+    let address = match domain {
+        Domain::IPV4 => SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into(),
+        Domain::IPV6 => SocketAddr::from((Ipv6Addr::LOCALHOST, 0)).into(),
+        _ => SockAddr::unix(folder.path().join("socket")).expect("a short path"),
+    };
+    let socket = tiny(domain);
+    socket.bind(&address).expect("bind");
+    socket.listen(8).expect("listen");
+    let address = socket.local_addr().expect("bound");
+    (socket, address)
+}
+
+/// A socket with 4 KiB buffers. They are set before the handshake: a larger window once announced would make
+/// every 4 KiB wait for a delayed ACK.
+fn tiny(domain: Domain) -> Socket {
+    let socket = Socket::new(domain, Type::STREAM, None).expect("socket");
+    socket.set_recv_buffer_size(4096).expect("buffer");
+    socket.set_send_buffer_size(4096).expect("buffer");
+    socket
+}
+
 fn frames_of_all_sizes_cross_in_both_directions(bed: Bed) {
-    let frames = frames();
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-    SockRef::from(&listener).set_send_buffer_size(4096).expect("buffer");
-    SockRef::from(&listener).set_recv_buffer_size(4096).expect("buffer");
-    let address = listener.local_addr().expect("bound");
+    for domain in [Domain::IPV4, Domain::IPV6, Domain::UNIX] {
+        cross(bed, domain, frames());
+    }
+}
+
+fn cross(bed: Bed, domain: Domain, frames: u64) {
+    let folder = scratch();
+    let (listener, address) = listen(domain, &folder);
     let (pauses, paused) = std::sync::mpsc::channel::<Sender>();
     let check = |seed| Check { seed, next: 0, expected: Vec::new() };
-    let service = move |_: &PeerInfo| Both { frames, check: check(IN), next: 0, pending: None, pauses: pauses.clone() };
-    let server = bed.server().bind_listener(listener).start(service).expect("start");
+    let service =
+        move |_: &PeerInfo| Both { frames, check: check(IN), next: 0, pending: None, pauses: pauses.clone() };
+    let server = bed.server().bind_fd(listener).start(service).expect("start");
     let stalls = thread::spawn(move || {
         for sender in paused {
             thread::sleep(Duration::from_millis(2));
             sender.resume();
         }
     });
-    // Before the connect: a larger window once announced makes every 4 KiB wait for a delayed ACK.
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("socket");
-    socket.set_recv_buffer_size(4096).expect("buffer");
-    socket.set_send_buffer_size(4096).expect("buffer");
-    socket.connect(&address.into()).expect("connect");
-    let socket = std::net::TcpStream::from(socket);
-    let mut writer = socket.try_clone().expect("clone");
-    let writing = thread::spawn(move || {
-        let (mut payload, mut wire) = (Vec::new(), Vec::new());
-        for n in 0..frames {
-            fill(IN, n, &mut payload);
-            wire.extend_from_slice(&u32::try_from(payload.len()).expect("length").to_be_bytes());
-            wire.extend_from_slice(&payload);
-            if wire.len() > 256 << 10 || n + 1 == frames {
-                writer.write_all(&wire).expect("write");
-                wire.clear();
-            }
-        }
-    });
+    let socket = tiny(domain);
+    socket.connect(&address).expect("connect");
+    let writer = socket.try_clone().expect("clone");
+    let writing = thread::spawn(move || write_all(&writer, frames));
     read_all(socket.try_clone().expect("clone"), check(OUT), frames);
     writing.join().expect("written");
     socket.shutdown(std::net::Shutdown::Write).expect("end");
@@ -159,8 +171,21 @@ fn frames_of_all_sizes_cross_in_both_directions(bed: Bed) {
     stalls.join().expect("the last sender is gone");
 }
 
+fn write_all(mut socket: &Socket, frames: u64) {
+    let (mut payload, mut wire) = (Vec::new(), Vec::new());
+    for n in 0..frames {
+        fill(IN, n, &mut payload);
+        wire.extend_from_slice(&u32::try_from(payload.len()).expect("length").to_be_bytes());
+        wire.extend_from_slice(&payload);
+        if wire.len() > 256 << 10 || n + 1 == frames {
+            socket.write_all(&wire).expect("write");
+            wire.clear();
+        }
+    }
+}
+
 /// Reads frames with stalls at random places.
-fn read_all(socket: std::net::TcpStream, mut check: Check, frames: u64) {
+fn read_all(socket: Socket, mut check: Check, frames: u64) {
     let mut reader = std::io::BufReader::with_capacity(64 << 10, socket);
     let mut payload = Vec::new();
     while check.next < frames {

@@ -100,10 +100,16 @@ fn an_ordinary_user_runs_on_the_engine_and_a_refusal_is_named() {
 /// to the fallback.
 #[test]
 fn cycles_of_a_child() {
-    let cycles = std::env::var("QWORMHOLE_TEST_CYCLES").ok().map_or(20, |text| text.parse().expect("a number"));
+    let cycles =
+        std::env::var("QWORMHOLE_TEST_CYCLES").ok().map_or(20, |text| text.parse().expect("a number"));
     for cycle in 0..cycles {
         let server = start(Bed::new(Backend::Auto));
-        assert_eq!(server.backend().kind, BackendKind::IoUring, "cycle {cycle}: {:?}", server.backend().refusal);
+        assert_eq!(
+            server.backend().kind,
+            BackendKind::IoUring,
+            "cycle {cycle}: {:?}",
+            server.backend().refusal
+        );
     }
 }
 
@@ -115,7 +121,9 @@ fn an_ordinary_user_starts_and_stops_a_thousand_times() {
     let mut command = Command::new("sh");
     command.arg("-c").arg("ulimit -l 8192; exec \"$@\"").arg("sh");
     command.arg(std::env::current_exe().expect("this binary"));
-    command.args(["--exact", "sandbox::cycles_of_a_child", "--nocapture"]).env("QWORMHOLE_TEST_CYCLES", "1000");
+    command
+        .args(["--exact", "sandbox::cycles_of_a_child", "--nocapture"])
+        .env("QWORMHOLE_TEST_CYCLES", "1000");
     let output = command.uid(NOBODY).gid(NOBODY).output().expect("the child runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

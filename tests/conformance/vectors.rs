@@ -35,9 +35,16 @@ fn received_frames_are_those_of_the_vectors(bed: Bed) {
         let mut deviations = 0;
         for case in cases("decode") {
             let mut limits = Limits::default();
-            limits.max_frame_len = u32::try_from(case["max_frame_length"].as_u64().expect("limit")).expect("u32");
+            limits.max_frame_len =
+                u32::try_from(case["max_frame_length"].as_u64().expect("limit")).expect("u32");
             let (service, record) = recorders(Answer::Nothing);
-            let server = bed.server().bind(address.as_str()).expect("bind").limits(limits).start(service).expect("start");
+            let server = bed
+                .server()
+                .bind(address.as_str())
+                .expect("bind")
+                .limits(limits)
+                .start(service)
+                .expect("start");
             let mut peer = Peer::connect(&server.local_addrs()[0]);
             for chunk in case["chunks_hex"].as_array().expect("chunks") {
                 peer.write_all(&unhex(chunk)).expect("write");

@@ -23,7 +23,9 @@ on_every_backend!(
 );
 
 fn it_works_inside_a_runtime(bed: Bed) {
-    for builder in [tokio::runtime::Builder::new_current_thread(), tokio::runtime::Builder::new_multi_thread()] {
+    for builder in
+        [tokio::runtime::Builder::new_current_thread(), tokio::runtime::Builder::new_multi_thread()]
+    {
         let mut builder = builder;
         let runtime = builder.enable_all().build().expect("a runtime");
         runtime.block_on(async {
@@ -35,7 +37,8 @@ fn it_works_inside_a_runtime(bed: Bed) {
                 conn.send(message).await.expect("accepted");
                 conn.close().await;
             });
-            let mut conn = Client::builder().backend(bed.backend).connect(address.as_str()).await.expect("connect");
+            let mut conn =
+                Client::builder().backend(bed.backend).connect(address.as_str()).await.expect("connect");
             conn.send("hello").await.expect("accepted");
             assert_eq!(conn.recv().await.expect("a message").expect("no error"), "hello");
             conn.close().await;
@@ -60,7 +63,8 @@ fn names_are_resolved_and_both_families_answer(bed: Bed) {
 
 fn a_refused_connect_says_so_and_a_silent_one_times_out(bed: Bed) {
     let free = TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("bound");
-    let refused = block_on(Client::builder().backend(bed.backend).connect(free.to_string().as_str())).expect_err("refused");
+    let refused = block_on(Client::builder().backend(bed.backend).connect(free.to_string().as_str()))
+        .expect_err("refused");
     assert!(refused.to_string().contains("refused"), "{refused}");
     assert!(refused.to_string().contains(&free.port().to_string()), "the address is named: {refused}");
     // A listener whose queue is full answers nobody.
@@ -70,7 +74,8 @@ fn a_refused_connect_says_so_and_a_silent_one_times_out(bed: Bed) {
     let address = full.local_addr().expect("bound").as_socket().expect("an IP address");
     let _fill: Vec<_> = (0..3)
         .map(|_| {
-            let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("socket");
+            let socket =
+                socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("socket");
             socket.set_nonblocking(true).expect("mode");
             let _ = socket.connect(&address.into());
             socket
@@ -87,7 +92,8 @@ fn a_taken_address_is_a_clear_error(bed: Bed) {
     let taken = TcpListener::bind("127.0.0.1:0").expect("bind");
     let address = taken.local_addr().expect("bound").to_string();
     let (service, _record) = recorders(Answer::Echo);
-    let error = bed.server().bind(address.as_str()).expect("a valid address").start(service).expect_err("taken");
+    let error =
+        bed.server().bind(address.as_str()).expect("a valid address").start(service).expect_err("taken");
     assert!(error.to_string().contains(&address), "the address is named: {error}");
     for bad in ["tls:/x", "tcp://nohost", "unix:", "127.0.0.1:99999", "http://a:1"] {
         let error = Server::builder().bind(bad).expect_err("a mistake");
@@ -102,8 +108,10 @@ fn a_stale_unix_socket_is_replaced_and_a_live_one_is_not(bed: Bed) {
     // The file outlives its listener.
     drop(std::os::unix::net::UnixListener::bind(&path).expect("bind"));
     let (service, _record) = recorders(Answer::Echo);
-    let server = bed.server().bind(address.as_str()).expect("bind").start(service.clone()).expect("stale is replaced");
-    let error = bed.server().bind(address.as_str()).expect("bind").start(service).expect_err("somebody listens");
+    let server =
+        bed.server().bind(address.as_str()).expect("bind").start(service.clone()).expect("stale is replaced");
+    let error =
+        bed.server().bind(address.as_str()).expect("bind").start(service).expect_err("somebody listens");
     assert!(error.to_string().contains("socket"), "{error}");
     let mut peer = Peer::connect(&server.local_addrs()[0]);
     peer.send_frame(b"still here");
@@ -158,7 +166,8 @@ impl Handler for Silent {
 
 fn max_connections_refuses_the_rest(bed: Bed) {
     let (service, _record) = recorders(Answer::Echo);
-    let server = bed.server().bind("127.0.0.1:0").expect("bind").max_connections(2).start(service).expect("start");
+    let server =
+        bed.server().bind("127.0.0.1:0").expect("bind").max_connections(2).start(service).expect("start");
     let mut admitted: Vec<Peer> = (0..2).map(|_| Peer::connect(&server.local_addrs()[0])).collect();
     for peer in &mut admitted {
         peer.send_frame(b"in");
@@ -197,7 +206,8 @@ fn a_client_may_bring_its_own_handler(bed: Bed) {
     let server = bed.server().bind("127.0.0.1:0").expect("bind").start(service).expect("start");
     let (tell, messages) = std::sync::mpsc::channel();
     let address = server.local_addrs()[0].to_string();
-    let sender = block_on(Client::builder().backend(bed.backend).open(address.as_str(), Greet(tell))).expect("connect");
+    let sender = block_on(Client::builder().backend(bed.backend).open(address.as_str(), Greet(tell)))
+        .expect("connect");
     assert_eq!(messages.recv_timeout(crate::support::PATIENCE).expect("an echo"), b"hello");
     block_on(sender.closed());
 }

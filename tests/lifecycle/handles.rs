@@ -37,7 +37,8 @@ fn both_ends_talk_through_handles(bed: Bed) {
             });
         });
         block_on(async {
-            let mut conn = Client::builder().backend(bed.backend).connect(address.as_str()).await.expect("connect");
+            let mut conn =
+                Client::builder().backend(bed.backend).connect(address.as_str()).await.expect("connect");
             for n in 0..1000u32 {
                 conn.send(n.to_be_bytes().to_vec()).await.expect("accepted");
             }
@@ -65,7 +66,8 @@ fn a_connection_is_a_stream_and_a_sink(bed: Bed) {
         });
     });
     block_on(async {
-        let mut conn = Client::builder().backend(bed.backend).connect(address.as_str()).await.expect("connect");
+        let mut conn =
+            Client::builder().backend(bed.backend).connect(address.as_str()).await.expect("connect");
         let mut numbers = futures_util::stream::iter((0..5000u32).map(|n| Ok(Bytes::from(n.to_string()))));
         conn.send_all(&mut numbers).await.expect("accepted");
         for n in 0..5000u32 {
@@ -153,7 +155,8 @@ fn a_reader_that_stops_makes_its_peer_wait(bed: Bed) {
         assert!(!writing.is_finished(), "{address}: the writer is slowed down");
         block_on(async {
             for n in 0..total {
-                let message = conn.recv().await.unwrap_or_else(|| panic!("{n} of {total}")).expect("no error");
+                let message =
+                    conn.recv().await.unwrap_or_else(|| panic!("{n} of {total}")).expect("no error");
                 assert_eq!(message[..], [5; 1000]);
             }
             assert!(conn.recv().await.is_none());

@@ -76,9 +76,7 @@ fn client(address: &str, part: usize) {
         .collect();
     for batch in 0..MESSAGES / 10 {
         let wire = |index: usize| -> Vec<u8> {
-            (0..10)
-                .flat_map(|n| frame(format!("{part} {index} {}", batch * 10 + n).as_bytes()))
-                .collect()
+            (0..10).flat_map(|n| frame(format!("{part} {index} {}", batch * 10 + n).as_bytes())).collect()
         };
         for (index, stream) in streams.iter_mut().enumerate() {
             stream.write_all(&wire(index)).expect("write");

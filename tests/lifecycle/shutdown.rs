@@ -45,7 +45,8 @@ fn a_shutdown_delivers_what_was_queued(bed: Bed) {
     let before = Resources::now();
     let folder = scratch();
     for address in transports(&folder) {
-        let server = bed.server().bind(address.as_str()).expect("bind").start(|_: &PeerInfo| Generous).expect("start");
+        let server =
+            bed.server().bind(address.as_str()).expect("bind").start(|_: &PeerInfo| Generous).expect("start");
         let peers: Vec<Peer> = (0..4).map(|_| Peer::connect(&server.local_addrs()[0])).collect();
         wait_for_connections(&server, 4);
         let readers: Vec<_> = peers
@@ -66,7 +67,8 @@ fn a_shutdown_cuts_a_stuck_peer_at_its_deadline(bed: Bed) {
     let before = Resources::now();
     let folder = scratch();
     for address in transports(&folder) {
-        let server = bed.server().bind(address.as_str()).expect("bind").start(|_: &PeerInfo| Generous).expect("start");
+        let server =
+            bed.server().bind(address.as_str()).expect("bind").start(|_: &PeerInfo| Generous).expect("start");
         let _stuck = Peer::connect(&server.local_addrs()[0]);
         wait_for_connections(&server, 1);
         let start = Instant::now();

@@ -59,11 +59,7 @@ pub(crate) fn scratch() -> tempfile::TempDir {
 /// Addresses to bind, one per transport: IPv4, IPv6 and a unix socket in `folder`.
 pub(crate) fn transports(folder: &tempfile::TempDir) -> Vec<String> {
     let unix = folder.path().join("socket");
-    vec![
-        "tcp://127.0.0.1:0".to_owned(),
-        "tcp://[::1]:0".to_owned(),
-        format!("unix:{}", unix.display()),
-    ]
+    vec!["tcp://127.0.0.1:0".to_owned(), "tcp://[::1]:0".to_owned(), format!("unix:{}", unix.display())]
 }
 
 /// One frame on the wire.
