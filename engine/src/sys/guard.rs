@@ -67,9 +67,9 @@ unsafe impl GlobalAlloc for Guard {
 /// Notes the memory of an operation that the kernel is about to see.
 pub(super) fn enter(kind: &Kind) {
     each_range(kind, |start, len| {
-        let free = SLOTS.iter().find(|(slot, _)| {
-            slot.compare_exchange(0, start, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-        });
+        let free = SLOTS
+            .iter()
+            .find(|(slot, _)| slot.compare_exchange(0, start, Ordering::AcqRel, Ordering::Relaxed).is_ok());
         if let Some((_, slot_len)) = free {
             slot_len.store(len, Ordering::Release);
         }
@@ -132,7 +132,8 @@ fn pages(layout: Layout) -> usize {
 const PAGE: usize = 4096;
 /// Freed allocations that stay inaccessible, newest last.
 const QUARANTINE_LEN: usize = 2048;
-static QUARANTINE: Mutex<([(usize, usize); QUARANTINE_LEN], usize)> = Mutex::new(([(0, 0); QUARANTINE_LEN], 0));
+static QUARANTINE: Mutex<([(usize, usize); QUARANTINE_LEN], usize)> =
+    Mutex::new(([(0, 0); QUARANTINE_LEN], 0));
 /// Ranges in flight, of all rings of the process; more than these go unwatched.
 static SLOTS: [(AtomicUsize, AtomicUsize); 4096] =
     [const { (AtomicUsize::new(0), AtomicUsize::new(0)) }; 4096];
