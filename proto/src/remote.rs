@@ -4,6 +4,7 @@ use std::fmt;
 use std::mem;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::task::Waker;
 
 use crate::chunk::ChunkPool;
 use crate::close::CloseReason;
@@ -87,23 +88,31 @@ impl Remote {
             staged.flush_passed = staged.flush_asked;
             outbox.mark(staged.flush_asked);
         }
-        staged.waiters.wake(Interest::Ready);
-        mem::take(&mut staged.messages)
+        let woken = staged.waiters.take(Interest::Ready);
+        let messages = mem::take(&mut staged.messages);
+        drop(staged);
+        woken.into_iter().for_each(Waker::wake);
+        messages
     }
 
     /// The outbox reached a flush mark.
     pub(crate) fn note_flushed(&self, mark: u64) {
         let mut staged = self.lock();
         staged.flushed = staged.flushed.max(mark);
-        staged.waiters.wake(Interest::Flushed);
+        let woken = staged.waiters.take(Interest::Flushed);
+        drop(staged);
+        woken.into_iter().for_each(Waker::wake);
     }
 
     /// The connection is over: everybody who waits learns it, staged messages are dropped.
     pub(crate) fn close(&self, reason: CloseReason) {
         let mut staged = self.lock();
         staged.closed.get_or_insert(reason);
-        staged.queue = FrameQueue::default();
-        staged.waiters.wake_all();
+        let unsent = mem::take(&mut staged.queue);
+        let woken = staged.waiters.take_all();
+        drop(staged);
+        drop(unsent);
+        woken.into_iter().for_each(Waker::wake);
     }
 
     fn request(&self, bit: u8) {
@@ -112,7 +121,8 @@ impl Remote {
         }
     }
 
-    /// Held for the length of a copy or a swap only.
+    /// Held for the length of a copy or a swap only. No waker is woken or dropped meanwhile: that may run an
+    /// executor, which may drop a waiter of this connection.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Staged> {
         self.staged.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -213,3 +213,51 @@ fn a_blocked_thread_learns_of_the_end() {
     let refused = blocked.join().unwrap().unwrap_err();
     assert_eq!((refused.kind, refused.payload), (SendErrorKind::Closed(CloseReason::Local), vec![2; 40]));
 }
+
+/// Runs `work` on a thread of its own and fails when it does not end.
+fn ends(work: impl FnOnce() + Send + 'static) {
+    let (done, end) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        work();
+        done.send(()).unwrap();
+    });
+    end.recv_timeout(std::time::Duration::from_secs(30)).expect("it ends");
+}
+
+/// An executor that runs a task inside of its wake-up: the task is done and drops its waiter.
+struct RunsAtOnce(Mutex<Option<Waiter>>);
+
+impl Wake for RunsAtOnce {
+    fn wake(self: Arc<Self>) {
+        drop(self.0.lock().unwrap().take());
+    }
+}
+
+#[test]
+fn a_waker_may_drop_a_waiter_of_the_same_connection() {
+    ends(|| {
+        let (session, mut local, sender, _port) = session(Config::default());
+        let task = Arc::new(RunsAtOnce(Mutex::new(Some(sender.waiter()))));
+        let mut waiter = sender.waiter();
+        let waker = Waker::from(task.clone());
+        assert!(waiter.poll_closed(&mut Context::from_waker(&waker)).is_pending());
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(task.0.lock().unwrap().as_mut().unwrap().poll_closed(&mut cx).is_pending());
+        session.finish(&mut local);
+        assert!(task.0.lock().unwrap().is_none());
+    });
+}
+
+#[test]
+fn a_waker_that_is_replaced_may_own_a_waiter_of_the_same_connection() {
+    ends(|| {
+        let (_session, _local, sender, _port) = session(Config::default());
+        let mut inner = sender.waiter();
+        assert!(inner.poll_closed(&mut Context::from_waker(Waker::noop())).is_pending());
+        let mut waiter = sender.waiter();
+        let waker = Waker::from(Arc::new(RunsAtOnce(Mutex::new(Some(inner)))));
+        assert!(waiter.poll_closed(&mut Context::from_waker(&waker)).is_pending());
+        drop(waker);
+        assert!(waiter.poll_closed(&mut Context::from_waker(Waker::noop())).is_pending());
+    });
+}

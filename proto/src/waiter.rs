@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::mem;
+use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use slab::Slab;
+use smallvec::SmallVec;
 
 use crate::blocking::block_on;
 use crate::close::CloseReason;
@@ -30,11 +32,11 @@ impl Waiter {
     /// together and compete for the room.
     pub fn poll_ready(&mut self, len: usize, cx: &mut Context<'_>) -> Poll<()> {
         let remote = self.remote.clone();
-        let mut staged = remote.lock();
+        let staged = remote.lock();
         if staged.closed.is_some() || staged.has_room(len, &remote.config) {
             return Poll::Ready(());
         }
-        self.register(&mut staged, Interest::Ready, cx)
+        self.register(staged, Interest::Ready, cx)
     }
 
     /// Ready when everything accepted before [`Sender::request_flush`](crate::Sender::request_flush) gave
@@ -45,32 +47,42 @@ impl Waiter {
     /// The connection's end, when it came first.
     pub fn poll_flushed(&mut self, mark: u64, cx: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
         let remote = self.remote.clone();
-        let mut staged = remote.lock();
+        let staged = remote.lock();
         if staged.flushed >= mark {
             return Poll::Ready(Ok(()));
         }
         if let Some(reason) = &staged.closed {
             return Poll::Ready(Err(reason.clone()));
         }
-        self.register(&mut staged, Interest::Flushed, cx)
+        self.register(staged, Interest::Flushed, cx)
     }
 
     /// Ready when the connection is over.
     pub fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         let remote = self.remote.clone();
-        let mut staged = remote.lock();
+        let staged = remote.lock();
         if let Some(reason) = &staged.closed {
             return Poll::Ready(reason.clone());
         }
-        self.register(&mut staged, Interest::Closed, cx)
+        self.register(staged, Interest::Closed, cx)
     }
 
-    fn register<T>(&mut self, staged: &mut Staged, interest: Interest, cx: &Context<'_>) -> Poll<T> {
+    fn register<T>(
+        &mut self,
+        mut staged: MutexGuard<'_, Staged>,
+        interest: Interest,
+        cx: &Context<'_>,
+    ) -> Poll<T> {
         let waiting = Waiting { interest, waker: Some(cx.waker().clone()) };
-        match self.key.and_then(|key| staged.waiters.0.get_mut(key)) {
-            Some(place) => *place = waiting,
-            None => self.key = Some(staged.waiters.0.insert(waiting)),
-        }
+        let replaced = match self.key.and_then(|key| staged.waiters.0.get_mut(key)) {
+            Some(place) => Some(mem::replace(place, waiting)),
+            None => {
+                self.key = Some(staged.waiters.0.insert(waiting));
+                None
+            }
+        };
+        drop(staged);
+        drop(replaced);
         Poll::Pending
     }
 }
@@ -78,7 +90,10 @@ impl Waiter {
 impl Drop for Waiter {
     fn drop(&mut self) {
         if let Some(key) = self.key {
-            self.remote.lock().waiters.0.try_remove(key);
+            let mut staged = self.remote.lock();
+            let forgotten = staged.waiters.0.try_remove(key);
+            drop(staged);
+            drop(forgotten);
         }
     }
 }
@@ -186,18 +201,20 @@ struct Waiting {
 #[derive(Default)]
 pub(crate) struct Waiters(Slab<Waiting>);
 
+/// Wakers to be woken once the lock is released.
+pub(crate) type Woken = SmallVec<[Waker; 4]>;
+
 impl Waiters {
-    pub(crate) fn wake(&mut self, interest: Interest) {
-        for (_, waiting) in &mut self.0 {
-            if waiting.interest == interest {
-                waiting.waker.take().into_iter().for_each(Waker::wake);
-            }
-        }
+    /// Takes out the wakers of those who wait for `interest`.
+    #[must_use = "they are to be woken"]
+    pub(crate) fn take(&mut self, interest: Interest) -> Woken {
+        let waiting = self.0.iter_mut().filter(|(_, waiting)| waiting.interest == interest);
+        waiting.filter_map(|(_, waiting)| waiting.waker.take()).collect()
     }
 
-    pub(crate) fn wake_all(&mut self) {
-        for (_, waiting) in &mut self.0 {
-            waiting.waker.take().into_iter().for_each(Waker::wake);
-        }
+    /// Takes out every waker.
+    #[must_use = "they are to be woken"]
+    pub(crate) fn take_all(&mut self) -> Woken {
+        self.0.iter_mut().filter_map(|(_, waiting)| waiting.waker.take()).collect()
     }
 }
