@@ -98,7 +98,7 @@ impl Handler for Both {
 
     fn on_message(&mut self, conn: &mut Context<'_>, message: Message<'_>) {
         self.check.frame(&message);
-        if mix(self.check.next) % 5_000 == 0 {
+        if mix(self.check.next).is_multiple_of(5_000) {
             conn.pause();
             self.pauses.send(conn.sender()).expect("the test listens");
         }
@@ -194,7 +194,7 @@ fn read_all(socket: Socket, mut check: Check, frames: u64) {
         payload.resize(u32::from_be_bytes(header) as usize, 0);
         reader.read_exact(&mut payload).expect("payload");
         check.frame(&payload);
-        if mix(!check.next) % 5_000 == 0 {
+        if mix(!check.next).is_multiple_of(5_000) {
             thread::sleep(Duration::from_millis(2));
         }
     }
