@@ -68,12 +68,10 @@ impl Server {
     /// [`CloseReason::Shutdown`](crate::CloseReason::Shutdown) so that what is queued still leaves, cuts what
     /// is left at the deadline, 10 s being a good one, and joins the threads. Blocks until then; never call it
     /// from a handler.
-    // `mut` is for unix, where the files go first.
-    pub fn shutdown(self, deadline: Duration) -> ShutdownReport {
-        let mut server = self;
+    pub fn shutdown(mut self, deadline: Duration) -> ShutdownReport {
         #[cfg(unix)]
-        server.files.clear();
-        server.host.shutdown(deadline)
+        self.files.clear();
+        self.host.shutdown(deadline)
     }
 }
 
