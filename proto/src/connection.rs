@@ -32,6 +32,8 @@ pub struct Connection {
     pub(crate) remote: Option<Arc<Remote>>,
     /// Other threads staged messages that wait for the outbox to drain.
     pub(crate) remote_waits: bool,
+    /// Other threads were told that the end has begun.
+    pub(crate) remote_ended: bool,
     /// The last flush mark that other threads were told about.
     pub(crate) flushed_told: u64,
     phase: Phase,
@@ -65,6 +67,7 @@ impl Connection {
             stats: ConnectionStats::default(),
             remote: None,
             remote_waits: false,
+            remote_ended: false,
             flushed_told: 0,
             phase: Phase::Open,
             reason: None,

@@ -46,6 +46,8 @@ pub(crate) struct Staged {
     pool: ChunkPool,
     messages: u64,
     pub(crate) closed: Option<CloseReason>,
+    /// The end has begun: nothing more is accepted, because it could not leave.
+    ending: Option<CloseReason>,
     /// Flush marks handed out, handed to the outbox, and reached.
     flush_asked: u64,
     flush_passed: u64,
@@ -95,6 +97,15 @@ impl Remote {
         messages
     }
 
+    /// The end has begun: from now on messages are refused; those accepted before still leave.
+    pub(crate) fn refuse(&self, reason: CloseReason) {
+        let mut staged = self.lock();
+        staged.ending.get_or_insert(reason);
+        let woken = staged.waiters.take(Interest::Ready);
+        drop(staged);
+        woken.into_iter().for_each(Waker::wake);
+    }
+
     /// The outbox reached a flush mark.
     pub(crate) fn note_flushed(&self, mark: u64) {
         let mut staged = self.lock();
@@ -129,6 +140,11 @@ impl Remote {
 }
 
 impl Staged {
+    /// Why nothing is accepted any more.
+    pub(crate) fn refusal(&self) -> Option<&CloseReason> {
+        self.closed.as_ref().or(self.ending.as_ref())
+    }
+
     /// Whether a message of `len` bytes is accepted now.
     pub(crate) fn has_room(&self, len: usize, config: &Config) -> bool {
         let wire = wire_len(config.framing, len);
@@ -181,7 +197,7 @@ impl Sender {
         }
         let mut guard = remote.lock();
         let staged = &mut *guard;
-        if let Some(reason) = &staged.closed {
+        if let Some(reason) = staged.refusal() {
             return Err(SendError { kind: SendErrorKind::Closed(reason.clone()), payload });
         }
         if !staged.has_room(len, &remote.config) {
@@ -207,13 +223,15 @@ impl Sender {
         mark
     }
 
-    /// Begins a lingering close: what was accepted still leaves.
+    /// Begins a lingering close: what was accepted still leaves, nothing more is accepted.
     pub fn close(&self) {
+        self.0.refuse(CloseReason::Local);
         self.0.request(CLOSE);
     }
 
     /// Ends the connection at once.
     pub fn abort(&self) {
+        self.0.refuse(CloseReason::Local);
         self.0.request(ABORT);
     }
 

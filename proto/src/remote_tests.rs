@@ -261,3 +261,26 @@ fn a_waker_that_is_replaced_may_own_a_waiter_of_the_same_connection() {
         assert!(waiter.poll_closed(&mut Context::from_waker(Waker::noop())).is_pending());
     });
 }
+
+#[test]
+fn what_was_accepted_before_the_end_leaves_and_what_comes_later_is_refused() {
+    let (mut session, mut local, sender, _port) = session(Config::default());
+    sender.try_send("accepted").unwrap();
+    session.handle_eof(&mut local);
+    assert_eq!(transmit(&mut session, &mut local, usize::MAX), 12);
+    let refused = sender.try_send("late").unwrap_err();
+    assert_eq!(refused.kind, SendErrorKind::Closed(CloseReason::PeerClosed));
+    assert_eq!(sender.close_reason(), None, "refused already, and not over yet");
+    session.finish(&mut local);
+    assert_eq!(sender.close_reason(), Some(CloseReason::PeerClosed));
+}
+
+#[test]
+fn a_sender_that_asked_for_the_end_accepts_nothing_more() {
+    let (mut session, mut local, sender, _port) = session(Config::default());
+    sender.try_send("accepted").unwrap();
+    sender.close();
+    assert!(sender.try_send("late").is_err());
+    session.handle_remote(&mut local);
+    assert_eq!(transmit(&mut session, &mut local, usize::MAX), 12);
+}

@@ -88,6 +88,7 @@ impl<H: Handler> Session<H> {
     /// The next submission. At most one is in flight; it comes back through
     /// [`Session::handle_transmitted`].
     pub fn poll_transmit(&mut self, local: &mut ShardLocal) -> Option<Transmit> {
+        self.end_remote(local);
         let transmit = self.conn.poll_transmit(local);
         self.note_flushed();
         transmit
@@ -248,6 +249,19 @@ impl<H: Handler> Session<H> {
             self.conn.note_output(local.now, false);
             self.note_flushed();
         }
+    }
+
+    /// Once the end has begun: refuses later messages of other threads and takes over those accepted before it.
+    fn end_remote(&mut self, local: &mut ShardLocal) {
+        if self.conn.is_open() || self.conn.remote_ended {
+            return;
+        }
+        let (Some(remote), Some(reason)) = (&self.conn.remote, self.conn.close_reason()) else { return };
+        remote.refuse(reason.clone());
+        let messages = remote.take_staged(&mut self.conn.outbox, true);
+        self.conn.remote_ended = true;
+        self.conn.stats.messages_out += messages;
+        local.stats.messages_out += messages;
     }
 
     /// Tells other threads about a flush mark that was reached.
