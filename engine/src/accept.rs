@@ -1,4 +1,4 @@
-//! Accepting: one multishot accept per listener and shard, paced when the system runs out of descriptors.
+//! Accepting: one multishot accept per listener and shard, paced while the system refuses.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -76,8 +76,8 @@ impl<R: Ring, S: Service> Shard<R, S> {
         if let Some(socket) = completion.socket {
             listener.backoff.handle_success();
             self.accepted(index, socket);
-        } else if errno::is_exhaustion(-completion.result) {
-            tracing::warn!(errno = -completion.result, "out of descriptors or memory, accepting later");
+        } else if errno::stops_accepting(-completion.result) {
+            tracing::warn!(errno = -completion.result, "cannot accept, trying again later");
             let retry_at = listener.backoff.handle_failure(self.local.now);
             self.timers.set(self.listeners.first_timer_key + index as u32, retry_at);
         }

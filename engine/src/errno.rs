@@ -4,12 +4,8 @@
 pub(crate) const INTR: i32 = 4;
 /// Try again.
 pub(crate) const AGAIN: i32 = 11;
-/// Out of memory.
-pub(crate) const NOMEM: i32 = 12;
-/// The system is out of descriptors.
-pub(crate) const NFILE: i32 = 23;
-/// The process is out of descriptors.
-pub(crate) const MFILE: i32 = 24;
+/// The peer gave a connection up before it was accepted.
+pub(crate) const CONNABORTED: i32 = 103;
 /// The peer reset the connection.
 #[cfg(test)]
 pub(crate) const CONNRESET: i32 = 104;
@@ -23,7 +19,8 @@ pub(crate) const fn is_transient(errno: i32) -> bool {
     matches!(errno, INTR | AGAIN | CANCELED)
 }
 
-/// Whether the system lacks something that may come back.
-pub(crate) const fn is_exhaustion(errno: i32) -> bool {
-    matches!(errno, NFILE | MFILE | NOMEM | NOBUFS)
+/// Whether a listener that failed so would fail again at once: the system lacks descriptors or memory, or
+/// the listener itself is broken. A connection that was gone before it was accepted does not count.
+pub(crate) const fn stops_accepting(errno: i32) -> bool {
+    !is_transient(errno) && errno != CONNABORTED
 }

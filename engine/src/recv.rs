@@ -56,9 +56,8 @@ impl<R: Ring, S: Service> Shard<R, S> {
                     Received::End => open.session.handle_eof(local),
                     Received::Starved => {
                         local.stats.starved += 1;
-                        if !open.starved {
-                            open.starved = true;
-                            self.starved.push_back(id);
+                        if !std::mem::replace(&mut open.starved, true) {
+                            self.queue_starved(id);
                         }
                     }
                     Received::Idle => {}
@@ -89,6 +88,16 @@ impl<R: Ring, S: Service> Shard<R, S> {
             }
             _ => {}
         }
+    }
+
+    /// Remembers a connection that waits for a buffer. Those that ended while they waited are forgotten before
+    /// they outnumber the others, so the list stays within twice the connections.
+    fn queue_starved(&mut self, id: ConnId) {
+        if self.starved.len() >= 2 * self.slots.used() {
+            let slots = &mut self.slots;
+            self.starved.retain(|id| slots.open(*id).is_some_and(|open| open.starved));
+        }
+        self.starved.push_back(id);
     }
 
     /// Asks again for connections that found no buffer, as many as there are buffers now.

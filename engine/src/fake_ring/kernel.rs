@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use qwormhole_proto::Transmit;
+use qwormhole_proto::{RecvBuffer, Transmit};
 
 use crate::fake_ring::FakeRing;
 use crate::fake_ring::coverage::Outcome;
@@ -14,7 +14,7 @@ use crate::ring::{Completion, Op, OpId, Token};
 /// An operation that the kernel works on.
 pub(super) struct Flight {
     pub(super) id: OpId,
-    token: Token,
+    pub(super) token: Token,
     pub(super) op: Op<FakeRing>,
     stream: Option<usize>,
     /// The kernel knows of it.
@@ -70,6 +70,12 @@ pub(super) struct Posted {
     pub(super) completion: Completion<FakeRing>,
 }
 
+/// Late data for the next connection of its slot.
+pub(super) struct Ghost {
+    token: Token,
+    data: Vec<u8>,
+}
+
 /// What one look at an operation brings.
 #[derive(Default)]
 struct Step {
@@ -102,7 +108,7 @@ impl FakeRing {
         let mut worked = false;
         let mut index = 0;
         while index < self.flights.len() {
-            if !self.flights[index].submitted || self.net.lock().choices.one_in(2) {
+            if self.is_idle(index) {
                 index += 1;
                 continue;
             }
@@ -143,6 +149,14 @@ impl FakeRing {
             delivered = true;
         }
         delivered
+    }
+
+    /// Whether the kernel does not get round to the operation at `index` now.
+    fn is_idle(&self, index: usize) -> bool {
+        let flight = &self.flights[index];
+        let mut net = self.net.lock();
+        let hangs = flight.cancelled && net.script.cancels_hang;
+        !flight.submitted || hangs || net.choices.one_in(2)
     }
 
     /// One look at the operation at `index`; `None` when nothing comes of it yet.
@@ -210,7 +224,7 @@ impl FakeRing {
                 net.cover(Outcome::RecvAfterCancel);
                 return self.take_data(net, stream, true);
             }
-            if late == 2 && ended && !has_data && !starved {
+            if late > 0 && ended && !has_data && !starved {
                 return Some(Step::ended(0));
             }
             net.cover(Outcome::RecvCancelled);
@@ -235,7 +249,7 @@ impl FakeRing {
             return Some(Step::ended(CONNRESET));
         }
         if has_data {
-            let outcome = match (overflow, net.choices.one_in(8)) {
+            let outcome = match (overflow, net.script.receives_once || net.choices.one_in(8)) {
                 (true, _) => Outcome::RecvOverflow,
                 (_, true) => Outcome::RecvEnded,
                 _ => Outcome::RecvMore,
@@ -257,7 +271,8 @@ impl FakeRing {
         Some(Step { result: len as i32, more, buffer: Some(buffer), ..Step::default() })
     }
 
-    /// With the defect that gives slots away early: takes data after a close for the slot's next connection.
+    /// With the defect that gives slots away early: data that arrives after a close waits for the slot's next
+    /// connection.
     fn raise_ghosts(&mut self) {
         if self.defect != Some(Defect::StaleToken) {
             return;
@@ -265,24 +280,27 @@ impl FakeRing {
         let net = self.net.lock();
         for posted in &mut self.posted {
             let over = posted.stream.is_some_and(|stream| net.streams[stream].session_over);
-            let Some(buffer) = posted.completion.buffer.take_if(|_| over && posted.kind == Kind::Recv) else {
-                continue;
-            };
-            let token = Token(posted.completion.token.0 + 1);
-            let result = std::mem::replace(&mut posted.completion.result, CANCELED);
-            let completion =
-                Completion { token, result, more: true, socket: None, buffer: Some(buffer), transmit: None };
-            self.ghosts.push(Posted {
-                op: posted.op,
+            if let Some(buffer) = posted.completion.buffer.take_if(|_| over) {
+                posted.completion.result = CANCELED;
+                let token = Token(posted.completion.token.0 + 1);
+                self.ghosts.push(Ghost { token, data: buffer.as_slice().to_vec() });
+            }
+        }
+        drop(net);
+        let flights = &self.flights;
+        let due = |ghost: &mut Ghost| flights.iter().any(|flight| flight.token == ghost.token);
+        for Ghost { token, data } in self.ghosts.extract_if(.., due) {
+            let Some(buffer) = self.pool.fill(data.iter().copied()) else { continue };
+            let (result, buffer) = (data.len() as i32, Some(buffer));
+            let completion = Completion { token, result, more: true, socket: None, buffer, transmit: None };
+            self.ready.push_back(Posted {
+                op: OpId(0),
                 kind: Kind::Recv,
                 stream: None,
                 last: false,
                 completion,
             });
         }
-        let flights = &self.flights;
-        let due = |ghost: &mut Posted| flights.iter().any(|flight| flight.token == ghost.completion.token);
-        self.ready.extend(self.ghosts.extract_if(.., due));
     }
 }
 
@@ -296,6 +314,9 @@ fn accept(
 ) -> Option<Step> {
     let SocketKind::Listener(number) = listener else { return None };
     let waiting = state.backlogs[number].front().copied();
+    if let Some(errno) = state.script.accept_fails.filter(|_| waiting.is_some() && !cancelled) {
+        return Some(Step::ended(-errno));
+    }
     let pick = state.choices.below(32);
     let outcome = match waiting {
         Some(_) if cancelled && pick >= 24 => Outcome::AcceptLateMore,
@@ -332,10 +353,13 @@ fn accept(
 
 /// One look at a connect.
 fn connect(net: &mut NetState, stream: usize, cancelled: bool) -> Option<Step> {
-    let pick = net.choices.below(8);
+    if net.script.connects_hang && !cancelled {
+        return None;
+    }
+    let pick = net.choices.below(16);
     let (outcome, result) = match (pick, cancelled) {
-        (0..=3, true) => (Outcome::ConnectCancelled, CANCELED),
-        (4..=5, true) => (Outcome::ConnectOkAfterCancel, 0),
+        (0..=7, true) => (Outcome::ConnectCancelled, CANCELED),
+        (8..=11, true) => (Outcome::ConnectOkAfterCancel, 0),
         (_, true) => (Outcome::ConnectRefusedAfterCancel, CONNREFUSED),
         (0, _) => (Outcome::ConnectOk, 0),
         (1, _) => (Outcome::ConnectRefused, CONNREFUSED),
@@ -401,12 +425,12 @@ fn send(
 
 pub(super) const CANCELED: i32 = -crate::errno::CANCELED;
 const INTR: i32 = -crate::errno::INTR;
-const NOMEM: i32 = -crate::errno::NOMEM;
-const NFILE: i32 = -crate::errno::NFILE;
-const MFILE: i32 = -crate::errno::MFILE;
 const NOBUFS: i32 = -crate::errno::NOBUFS;
+const CONNABORTED: i32 = -crate::errno::CONNABORTED;
+const NOMEM: i32 = -12;
+const NFILE: i32 = -23;
+const MFILE: i32 = -24;
 const BROKEN_PIPE: i32 = -32;
-const CONNABORTED: i32 = -103;
 const CONNRESET: i32 = -104;
 const TIMEDOUT: i32 = -110;
 const CONNREFUSED: i32 = -111;

@@ -20,7 +20,7 @@ use qwormhole_proto::Time;
 
 use crate::fake_ring::coverage::Outcome;
 use crate::fake_ring::defect::Defect;
-use crate::fake_ring::kernel::{Flight, Posted};
+use crate::fake_ring::kernel::{Flight, Ghost, Posted};
 use crate::fake_ring::net::{FakeSocket, Net, SocketKind};
 use crate::fake_ring::pool::{FakeBuffer, Pool};
 use crate::ring::{Completion, Op, OpId, Ring, RingStats, Token};
@@ -57,7 +57,7 @@ pub(crate) struct FakeRing {
     /// What the shard can pop.
     ready: VecDeque<Posted>,
     /// Late data of a slot that was given away too early; only with that defect.
-    ghosts: Vec<Posted>,
+    ghosts: Vec<Ghost>,
     /// Pushed operations whose last completion was not popped.
     unfinished: usize,
     next_op: u64,
@@ -90,6 +90,17 @@ impl FakeRing {
     /// Whether the shard sleeps for ever unless somebody wakes it.
     pub(crate) fn rests(&self) -> bool {
         self.rests
+    }
+
+    /// Tokens of operations whose last completion was not popped.
+    pub(crate) fn tokens(&self) -> impl Iterator<Item = Token> {
+        let posted = self.posted.iter().chain(&self.ready).map(|posted| posted.completion.token);
+        self.flights.iter().map(|flight| flight.token).chain(posted)
+    }
+
+    /// Whether the kernel works on `op` and nobody has told it to end.
+    pub(crate) fn goes_on(&self, op: OpId) -> bool {
+        self.flights.iter().any(|flight| flight.id == op && !flight.cancelled)
     }
 
     /// One round of a call into the kernel; true when anything moved.
@@ -257,6 +268,9 @@ impl Ring for FakeRing {
     fn enter(&mut self, wait: Option<Duration>) -> io::Result<()> {
         self.stats.enters += 1;
         self.rests = false;
+        if self.net.lock().script.enter_fails {
+            return Err(io::Error::from(io::ErrorKind::Other));
+        }
         self.submit();
         if wait == Some(Duration::ZERO) {
             self.round();

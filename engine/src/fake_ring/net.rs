@@ -26,11 +26,27 @@ pub(crate) struct NetState {
     pub(crate) coverage: Coverage,
     /// Sockets that listeners have given.
     pub(crate) accepted: u64,
+    pub(crate) script: Script,
     /// Handles of sockets that exist.
     pub(crate) sockets: usize,
     /// The first rule that was broken.
     failure: Option<String>,
     trace: bool,
+}
+
+/// What a test or a schedule fixes, whatever the choices say.
+#[derive(Default)]
+pub(crate) struct Script {
+    /// Accepting fails with this error while a connection waits.
+    pub(crate) accept_fails: Option<i32>,
+    /// Attempts to connect come to nothing, until they are cancelled.
+    pub(crate) connects_hang: bool,
+    /// Cancelled operations do not end.
+    pub(crate) cancels_hang: bool,
+    /// Receives are not multishot: each ends with its first data.
+    pub(crate) receives_once: bool,
+    /// Entering the kernel fails.
+    pub(crate) enter_fails: bool,
 }
 
 /// One connection, seen from both ends.
@@ -72,6 +88,7 @@ impl Net {
             listeners: 0,
             coverage: Coverage::default(),
             accepted: 0,
+            script: Script::default(),
             sockets: 0,
             failure: None,
             trace,

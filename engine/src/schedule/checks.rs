@@ -8,8 +8,33 @@ use crate::fake_ring::net::{NetState, Stream};
 use crate::ring::Ring;
 use crate::schedule::scene::{Author, Books, Ledger};
 use crate::schedule::{FLUSH_TIMEOUT, LINGER_TIMEOUT, Schedule};
+use crate::token::{Kind, unpack};
 
 impl Schedule {
+    /// What holds after every turn: operations belong to connections that exist, and whoever wants to read
+    /// does, or starves; whoever does not has told the kernel.
+    pub(super) fn check_turn(&mut self) -> Result<(), String> {
+        if let Some(broken) = self.net.failure() {
+            return Err(broken);
+        }
+        let Some(shard) = &mut self.shard else { return Err(String::from("no shard")) };
+        for (kind, id) in shard.ring.tokens().map(unpack).filter(|(kind, _)| *kind != Kind::Accept) {
+            ensure(shard.slots.get(id).is_some(), || format!("{kind:?} of {id} outlives its connection"))?;
+        }
+        let listed = shard.starved.len();
+        for id in shard.slots.ids() {
+            let Some(open) = shard.slots.open(id) else { continue };
+            let reads = open.recv.is_some_and(|op| shard.ring.goes_on(op));
+            match open.session.wants_read() {
+                true => ensure(open.recv.is_some() || open.starved, || format!("{id} does not read"))?,
+                false => ensure(!reads, || format!("{id} still reads"))?,
+            }
+            ensure(!open.starved || listed > 0, || format!("{id} starves unlisted"))?;
+        }
+        let used_max = self.connections_max;
+        ensure(listed <= 2 * used_max, || format!("{listed} starving of at most {used_max}"))
+    }
+
     /// Everything that can arrive has arrived, and the kernel holds one receive per connection and one accept
     /// per listener, no more.
     pub(super) fn check_rest(&self) -> Result<(), String> {

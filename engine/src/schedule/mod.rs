@@ -5,6 +5,8 @@
 //! A schedule is a phase of chaos, usually a rest in which everything that can arrive must have arrived, and
 //! a shutdown. All its decisions come from one seed, or from a fuzzer's data.
 
+#[cfg(test)]
+mod cases;
 mod checks;
 mod outside;
 mod scene;
@@ -66,12 +68,15 @@ pub struct Run {
 
 fn run(choices: Choices, defect: Option<Defect>, trace: bool) -> Run {
     let net = Net::new(choices, trace);
-    let mut schedule = Schedule::new(net.clone(), defect);
+    let plan = Plan::new(&mut net.lock().choices);
+    let mut schedule = Schedule::new(net.clone(), &plan, defect);
     let mut result = schedule.play();
     if result.is_ok() {
         result = schedule.check_end();
     }
     let turns = schedule.turns;
+    // What a broken schedule leaves behind must not panic on purpose.
+    net.lock().choices.set_calm(true);
     drop(schedule);
     let coverage = net.lock().coverage.clone();
     Run { coverage, result: result.map(|()| turns) }
@@ -84,6 +89,7 @@ struct Schedule {
     shard: Option<Shard<FakeRing, Scripts>>,
     pool: Pool,
     endpoint: Endpoint,
+    connections_max: usize,
     turns: u64,
     report: ShutdownReport,
     /// Connections that waited for a buffer when the last turn began.
@@ -91,9 +97,9 @@ struct Schedule {
 }
 
 impl Schedule {
-    fn new(net: Arc<Net>, defect: Option<Defect>) -> Self {
+    fn new(net: Arc<Net>, plan: &Plan, defect: Option<Defect>) -> Self {
         let scene = Scene::new(net.clone());
-        let plan = Plan::new(&mut net.lock().choices);
+        net.lock().script.receives_once = plan.receives_once;
         let mailbox = Arc::new(Mailbox::new(plan.mailbox));
         let (handle, controls) = ShardHandle::new(mailbox.clone());
         let (neighbour_handle, neighbour) = ShardHandle::new(Arc::new(Mailbox::new(1)));
@@ -107,6 +113,7 @@ impl Schedule {
             endpoint: endpoint.clone(),
             config: config(),
             streams_max: plan.streams_max,
+            keeps_leases: false,
         }));
         let socket = {
             let mut state = net.lock();
@@ -128,7 +135,8 @@ impl Schedule {
         };
         let shard = Some(Shard::new(ring, Scripts::new(scene.clone()), parts));
         let report = ShutdownReport::default();
-        Self { net, scene, world, shard, pool, endpoint, turns: 0, report, starved: 0 }
+        let connections_max = plan.connections_max as usize;
+        Self { net, scene, world, shard, pool, endpoint, connections_max, turns: 0, report, starved: 0 }
     }
 
     fn play(&mut self) -> Result<(), String> {
@@ -151,34 +159,55 @@ impl Schedule {
             self.world.borrow().act();
             self.turn()?;
         }
-        self.net.lock().choices.set_calm(true);
-        let began = self.turns;
-        while !self.is_over() {
-            self.turn()?;
-            if self.turns - began > TURNS_MAX {
-                return Err(String::from("the shutdown never ends"));
-            }
-        }
+        self.turn_until_over()?;
         self.finish()
     }
 
-    /// Lets everything arrive that can, until the shard sleeps for ever, and checks that nothing is missing.
+    /// Lets everything arrive that can, first without the buffers that handlers keep, and checks that nothing
+    /// is missing.
     fn rest(&mut self) -> Result<(), String> {
         self.net.lock().choices.set_calm(true);
-        let began = self.turns;
-        loop {
-            self.turn()?;
-            let shard = self.shard.as_ref().ok_or("no shard")?;
-            if shard.ring.rests() {
-                break;
-            }
-            if self.turns - began > TURNS_MAX {
-                return Err(String::from("the shard never comes to rest"));
-            }
-        }
+        self.world.borrow_mut().keeps_leases = true;
+        self.turn_until_rest()?;
+        self.world.borrow_mut().keeps_leases = false;
+        self.turn_until_rest()?;
         self.check_rest()?;
         self.net.lock().choices.set_calm(false);
         Ok(())
+    }
+
+    /// Turns until the shard sleeps without limit and nobody has anything left to do.
+    fn turn_until_rest(&mut self) -> Result<(), String> {
+        for _ in 0..TURNS_MAX {
+            self.turn()?;
+            if self.shard.as_ref().is_some_and(|shard| shard.ring.rests()) {
+                return Ok(());
+            }
+        }
+        Err(String::from("the shard never comes to rest"))
+    }
+
+    /// Turns until the shutdown is complete. Once everything goes well it may take the time of a lingering
+    /// close, and never goes on after its deadline.
+    fn turn_until_over(&mut self) -> Result<(), String> {
+        let began = {
+            let mut net = self.net.lock();
+            net.choices.set_calm(true);
+            net.now
+        };
+        let deadline = self.scene.books().shutdown.map_or(began, |(_, deadline)| deadline);
+        let latest = deadline.min(began + FLUSH_TIMEOUT + LINGER_TIMEOUT).max(began) + SLACK;
+        for _ in 0..TURNS_MAX {
+            if self.is_over() {
+                return Ok(());
+            }
+            self.turn()?;
+            let now = self.net.lock().now;
+            if now > latest {
+                return Err(format!("the shutdown goes on at {now:?}, it should have ended at {latest:?}"));
+            }
+        }
+        Err(String::from("the shutdown never ends"))
     }
 
     fn turn(&mut self) -> Result<(), String> {
@@ -187,7 +216,7 @@ impl Schedule {
         let Some(shard) = &mut self.shard else { return Err(String::from("no shard")) };
         self.starved = shard.starved.len();
         match catch_unwind(AssertUnwindSafe(|| shard.turn())) {
-            Ok(Ok(())) => self.net.failure().map_or(Ok(()), Err),
+            Ok(Ok(())) => self.check_turn(),
             Ok(Err(error)) => Err(format!("the ring was lost: {error}")),
             Err(panic) => Err(format!("the shard panicked: {}", message_of(&*panic))),
         }
@@ -233,19 +262,21 @@ struct Plan {
     mailbox: usize,
     streams_max: usize,
     spread: bool,
+    receives_once: bool,
 }
 
 impl Plan {
     fn new(choices: &mut Choices) -> Self {
         let connections_max = choices.pick(&[4, 1, 2, 3, 8]);
         Self {
-            buffers: 2 + choices.below(7),
-            buffer_len: choices.pick(&[64, 16, 256, 8192]),
+            buffers: 1 + choices.below(7),
+            buffer_len: choices.pick(&[256, 16, 64, 1024, 8192]),
             connections_max,
             admitted_max: choices.pick(&[100, 1, 3]),
             mailbox: if choices.one_in(4) { 1 } else { connections_max as usize },
-            streams_max: 4 + choices.below(12),
+            streams_max: 4 + choices.below(16),
             spread: choices.one_in(4),
+            receives_once: choices.one_in(8),
         }
     }
 }
@@ -276,5 +307,7 @@ fn message_of(panic: &(dyn Any + Send)) -> &str {
 
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 const LINGER_TIMEOUT: Duration = Duration::from_millis(200);
+/// How late timers may be, and how long the kernel takes to confirm an end.
+const SLACK: Duration = Duration::from_millis(50);
 /// More than any phase needs; a shard that spins reaches it.
 const TURNS_MAX: u64 = 20_000;

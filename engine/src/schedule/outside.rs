@@ -28,6 +28,8 @@ pub(super) struct World {
     pub(super) endpoint: Endpoint,
     pub(super) config: Arc<Config>,
     pub(super) streams_max: usize,
+    /// Handlers keep their messages, whatever comes.
+    pub(super) keeps_leases: bool,
 }
 
 impl Outside for Rc<RefCell<World>> {
@@ -59,9 +61,9 @@ impl World {
             (net.choices.below(48), net.choices.below(streams), streams)
         };
         match what {
-            0..=3 => self.connect(),
-            4..=5 => self.adopt(),
-            6..=7 => self.dial(),
+            0..=2 => self.connect(),
+            3..=4 => self.adopt(),
+            5..=7 => self.dial(),
             8..=9 => _ = self.drop_leases(),
             10..=11 => _ = self.forward(),
             _ if streams == 0 => self.connect(),
@@ -77,7 +79,7 @@ impl World {
     /// Whatever waits goes on: peers write, read and end, other threads go on, leases are dropped.
     fn settle(&self) -> bool {
         let streams = self.scene.net.lock().streams.len();
-        let mut moved = self.drop_leases();
+        let mut moved = !self.keeps_leases && self.drop_leases();
         moved |= self.forward();
         for stream in 0..streams {
             self.scene.net.lock().streams[stream].to_peer_max = 1 << 16;
@@ -90,7 +92,7 @@ impl World {
     }
 
     /// A new peer waits for the listener.
-    fn connect(&self) {
+    pub(super) fn connect(&self) {
         let mut net = self.scene.net.lock();
         if net.listeners > 0 && net.streams.len() < self.streams_max {
             let stream = net.add_stream(true);
@@ -99,7 +101,7 @@ impl World {
     }
 
     /// Another shard has accepted a connection for this one.
-    fn adopt(&self) {
+    pub(super) fn adopt(&self) {
         let Ok(admission) = self.endpoint.admit() else { return };
         let Some(socket) = self.open_socket(true) else { return };
         let config = self.config.clone();
@@ -122,7 +124,7 @@ impl World {
     }
 
     /// Another thread asks for a connection.
-    fn dial(&self) {
+    pub(super) fn dial(&self) {
         let number = {
             let mut books = self.scene.books();
             books.dials.push(0);
@@ -168,7 +170,7 @@ impl World {
     }
 
     /// The peer has messages to send.
-    fn peer_speaks(&self, stream: usize) {
+    pub(super) fn peer_speaks(&self, stream: usize) {
         if !self.scene.net.lock().streams[stream].peer_writes() {
             return;
         }
@@ -324,7 +326,7 @@ impl World {
 }
 
 fn out_of_descriptors() -> io::Error {
-    io::Error::from_raw_os_error(crate::errno::MFILE)
+    io::Error::other("out of descriptors")
 }
 
 /// A socket of a new stream, unless the process is out of descriptors or the schedule of streams.

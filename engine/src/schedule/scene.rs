@@ -1,6 +1,6 @@
 //! What a schedule's peers, handlers and other threads know of each other: which messages are on their way.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -36,6 +36,8 @@ pub(super) struct Books {
     pub(super) shutdown: Option<(Time, Time)>,
     /// Turns of the shard so far.
     pub(super) turn: u64,
+    /// Every connection's id; none is given twice.
+    pub(super) ids: BTreeSet<u64>,
     texts: u32,
 }
 

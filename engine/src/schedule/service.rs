@@ -128,6 +128,9 @@ impl Handler for Script {
         {
             let mut books = self.scene.books();
             books.opened += 1;
+            if !books.ids.insert(conn.id().as_u64()) {
+                self.scene.net.fail(format!("the id {} was used before", conn.id()));
+            }
             if let Some(dial) = self.dial.take() {
                 books.opened_by_dial += 1;
                 books.dials[dial] += 1;
