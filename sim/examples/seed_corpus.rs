@@ -11,7 +11,8 @@ use fastrand::Rng;
 fn main() -> io::Result<()> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
     write(&corpus.join("decoder_split"), decoder_split)?;
-    write(&corpus.join("connection_ops"), connection_ops)
+    write(&corpus.join("connection_ops"), connection_ops)?;
+    write(&corpus.join("fake_ring_schedule"), decisions)
 }
 
 fn write(folder: &Path, input: fn(&mut Rng) -> Vec<u8>) -> io::Result<()> {
@@ -44,6 +45,11 @@ fn connection_ops(rng: &mut Rng) -> Vec<u8> {
     let mut input: Vec<u8> = (0..10).map(|_| rng.u8(..)).collect();
     input.extend((0..rng.usize(20..250)).map(|_| if rng.bool() { rng.u8(0..23) } else { rng.u8(..) }));
     input
+}
+
+/// Decisions of a schedule, one a byte; zero is the harmless one, and half of them are.
+fn decisions(rng: &mut Rng) -> Vec<u8> {
+    (0..rng.usize(50..1000)).map(|_| if rng.bool() { 0 } else { rng.u8(..) }).collect()
 }
 
 const INPUTS: u64 = 24;
