@@ -129,8 +129,15 @@ fn attempts_end_at_the_timeout_and_at_the_shutdown() {
     short.timeout = Some(Duration::from_millis(50));
     engine.connect(short);
     assert!(matches!(failed.recv_timeout(PATIENCE).unwrap(), ConnectError::TimedOut));
-    let (long, failed) = dial(vec![hangs], reporter().0);
+    let (mut long, failed) = dial(vec![hangs], reporter().0);
+    let (begun, attempts) = std::sync::mpsc::channel();
+    let open_socket = long.open_socket;
+    long.open_socket = Arc::new(move |addr| {
+        begun.send(()).unwrap();
+        open_socket(addr)
+    });
     engine.connect(long);
+    attempts.recv_timeout(PATIENCE).unwrap();
     let report = engine.shutdown(PATIENCE);
     assert!(matches!(failed.try_recv().unwrap(), ConnectError::ShuttingDown));
     assert_eq!((report.drained, report.cut), (0, 0), "an attempt is not a connection");

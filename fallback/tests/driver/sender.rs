@@ -1,5 +1,6 @@
 //! Other threads.
 
+use std::io::Write;
 use std::sync::mpsc::{Sender as Channel, channel};
 
 use qwormhole_proto::{CloseReason, Context, Handler, Message, PeerInfo, SendErrorKind, Sender};
@@ -98,6 +99,31 @@ fn a_paused_connection_delivers_nothing_until_it_is_resumed() {
         }
         sender.resume();
     }
+}
+
+#[test]
+fn a_paused_connection_makes_its_peer_wait() {
+    let (seen, events) = channel();
+    let engine = engine(1, move |_: &PeerInfo| OneAtATime(seen.clone()));
+    let addr = serve(&engine);
+    let mut peer = tcp(addr);
+    send(&mut peer, b"pauses");
+    let (_, paused) = events.recv_timeout(PATIENCE).unwrap();
+    peer.set_nonblocking(true).unwrap();
+    let mut written = 0;
+    // Full, and still full after the shard had several turns.
+    for _ in 0..5 {
+        while let Ok(n) = peer.write(&[0; 64 << 10]) {
+            written += n;
+            assert!(written < 64 << 20, "the peer never has to wait");
+        }
+        let mut barrier = tcp(addr);
+        send(&mut barrier, b"barrier");
+        assert_eq!(events.recv_timeout(PATIENCE).unwrap().0, b"barrier");
+    }
+    let received = engine.stats()[0].bytes_in;
+    assert!(received < 1 << 20, "{received} bytes received while paused, {written} written");
+    assert_eq!(paused.close_reason(), None);
 }
 
 #[test]

@@ -74,6 +74,17 @@ fn the_deadline_cuts_a_peer_that_does_not_read() {
 }
 
 #[test]
+fn the_deadline_cuts_a_peer_that_does_not_end_its_side() {
+    let engine = engine(1, echoes);
+    let mut peer = tcp(serve(&engine));
+    send(&mut peer, b"open");
+    assert_eq!(receive(&mut peer), b"open");
+    let report = engine.shutdown(Duration::from_millis(50));
+    assert_eq!((report.drained, report.cut), (0, 1));
+    assert!(ends_cleanly(&mut peer));
+}
+
+#[test]
 fn every_shard_drains_and_nobody_gets_in_any_more() {
     let engine = engine(2, echoes);
     let addr = serve(&engine);
@@ -86,10 +97,10 @@ fn every_shard_drains_and_nobody_gets_in_any_more() {
     for peer in &mut peers {
         assert!(ends_cleanly(peer));
     }
+    assert!(std::net::TcpStream::connect(addr).is_err(), "let in while the others drain");
     drop(peers);
     let report = ending.join().unwrap();
     assert_eq!((report.drained, report.cut, report.buffers_out), (20, 0, 0));
-    assert!(std::net::TcpStream::connect(addr).is_err(), "still listening");
 }
 
 #[test]
