@@ -48,9 +48,8 @@ impl File {
 
 /// What builds and runs leave behind, and data that is nobody's prose.
 fn is_left_out(path: &str) -> bool {
-    path.starts_with("target")
-        || path.contains("/target")
-        || path.contains("node_modules")
+    path.starts_with("target-")
+        || path.split('/').any(|part| part == "target" || part == "node_modules")
         || [".git", "Cargo.lock", "fuzz/Cargo.lock", "fuzz/artifacts", "fuzz/corpus", "perf/results"]
             .contains(&path)
 }
