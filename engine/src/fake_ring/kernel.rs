@@ -49,11 +49,20 @@ impl Flight {
             sent: 0,
         }
     }
+
+    fn kind(&self) -> Kind {
+        match self.op {
+            Op::Accept { .. } => Kind::Accept,
+            Op::Recv { .. } => Kind::Recv,
+            Op::Send { .. } => Kind::Send,
+            Op::Connect { .. } => Kind::Connect,
+        }
+    }
 }
 
-/// What kind of operation a completion belongs to.
+/// The kinds of operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Accept,
     Recv,
     Send,
@@ -155,7 +164,7 @@ impl FakeRing {
     fn is_idle(&self, index: usize) -> bool {
         let flight = &self.flights[index];
         let mut net = self.net.lock();
-        let hangs = flight.cancelled && net.script.cancels_hang;
+        let hangs = flight.cancelled && net.script.cancels_hang.contains(&flight.kind());
         !flight.submitted || hangs || net.choices.one_in(2)
     }
 
@@ -187,11 +196,10 @@ impl FakeRing {
 
     fn post(&mut self, index: usize, step: Step) {
         let flight = &mut self.flights[index];
-        let (kind, transmit) = match &mut flight.op {
-            Op::Accept { .. } => (Kind::Accept, None),
-            Op::Recv { .. } => (Kind::Recv, None),
-            Op::Connect { .. } => (Kind::Connect, None),
-            Op::Send { transmit, .. } => (Kind::Send, Some(std::mem::take(transmit))),
+        let kind = flight.kind();
+        let transmit = match &mut flight.op {
+            Op::Send { transmit, .. } => Some(std::mem::take(transmit)),
+            Op::Accept { .. } | Op::Recv { .. } | Op::Connect { .. } => None,
         };
         let Step { mut result, more, mut socket, buffer } = step;
         let full = transmit.as_ref().map_or(0, Transmit::len) as i32;
@@ -353,7 +361,7 @@ fn accept(
 
 /// One look at a connect.
 fn connect(net: &mut NetState, stream: usize, cancelled: bool) -> Option<Step> {
-    if net.script.connects_hang && !cancelled {
+    if net.script.connects_hang_from.is_some_and(|first| first <= stream) && !cancelled {
         return None;
     }
     let pick = net.choices.below(16);

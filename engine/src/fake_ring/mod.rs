@@ -6,7 +6,7 @@
 pub(crate) mod choices;
 pub(crate) mod coverage;
 pub(crate) mod defect;
-mod kernel;
+pub(crate) mod kernel;
 pub(crate) mod net;
 pub(crate) mod pool;
 

@@ -9,6 +9,7 @@ use qwormhole_proto::{PeerAddr, PeerInfo, Time};
 
 use crate::fake_ring::choices::Choices;
 use crate::fake_ring::coverage::{Coverage, Outcome};
+use crate::fake_ring::kernel::Kind;
 use crate::ring::RingSocket;
 
 /// The network, shared by a ring, its sockets and the peers. Never drop a socket while it is locked.
@@ -39,10 +40,10 @@ pub(crate) struct NetState {
 pub(crate) struct Script {
     /// Accepting fails with this error while a connection waits.
     pub(crate) accept_fails: Option<i32>,
-    /// Attempts to connect come to nothing, until they are cancelled.
-    pub(crate) connects_hang: bool,
-    /// Cancelled operations do not end.
-    pub(crate) cancels_hang: bool,
+    /// Attempts to connect come to nothing from this stream on, until they are cancelled.
+    pub(crate) connects_hang_from: Option<usize>,
+    /// Operations of these kinds do not end when they are cancelled.
+    pub(crate) cancels_hang: &'static [Kind],
     /// Receives are not multishot: each ends with its first data.
     pub(crate) receives_once: bool,
     /// Entering the kernel fails.

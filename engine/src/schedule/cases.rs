@@ -8,6 +8,7 @@ use qwormhole_proto::{ConnectError, Dial, Endpoint, Time};
 
 use crate::control::Control;
 use crate::fake_ring::choices::Choices;
+use crate::fake_ring::kernel::Kind;
 use crate::fake_ring::net::{FakeSocket, Net, SocketKind};
 use crate::fake_ring::pool::FakeBuffer;
 use crate::fake_ring::{FakeAddr, FakeRing};
@@ -29,12 +30,13 @@ fn starved_connections_are_fed_in_the_order_they_starved() {
     assert_eq!(bench.shard().starved.len(), 3);
     held.clear();
     let mut fed = Vec::new();
-    while fed.len() < 3 {
-        bench.turn();
+    bench.turn_until(|bench| {
         let delivered = streams.iter().filter(|stream| bench.unseen(**stream) == 0 && !fed.contains(*stream));
         fed.extend(delivered.copied().collect::<Vec<_>>());
-    }
+        fed.len() == 3
+    });
     assert_eq!(fed, [streams[2], streams[0], streams[1]]);
+    assert_eq!(bench.shard().local.stats.starved, 3, "nobody is asked while there is no buffer for him");
     bench.shut_down();
 }
 
@@ -96,9 +98,7 @@ fn a_listener_that_cannot_accept_is_asked_again_ever_more_rarely() {
         bench.net().lock().script.accept_fails = Some(errno);
         let stream = bench.connect();
         let (began, turns) = (bench.now(), bench.0.turns);
-        while bench.now() < began + Duration::from_secs(10) {
-            bench.turn();
-        }
+        bench.turn_until(|bench| bench.now() >= began + Duration::from_secs(10));
         let turns = bench.0.turns - turns;
         assert!(turns < 60, "error {errno}: {turns} turns in 10 s");
         bench.net().lock().script.accept_fails = None;
@@ -109,6 +109,13 @@ fn a_listener_that_cannot_accept_is_asked_again_ever_more_rarely() {
             bench.now() <= began + Duration::from_millis(1020),
             "asked again after a second at the latest"
         );
+        bench.net().lock().script.accept_fails = Some(errno);
+        let (began, stream) = (bench.now(), bench.connect());
+        bench.turn_until(|bench| bench.shard().ring.in_flight() == 1);
+        bench.net().lock().script.accept_fails = None;
+        bench.rest();
+        assert_eq!(bench.opened(stream), 1);
+        assert!(bench.now() <= began + Duration::from_millis(30), "a success did not start the pace over");
         bench.shut_down();
     }
 }
@@ -129,13 +136,13 @@ fn a_listener_may_be_closed_while_it_waits_to_accept_again() {
 fn a_dial_gives_up_at_its_timeout_and_ends_its_attempts() {
     let mut bench = Bench::new(|_| ());
     bench.rest();
-    bench.net().lock().script.connects_hang = true;
+    bench.net().lock().script.connects_hang_from = Some(0);
     let (began, outcome) = (bench.now(), bench.dial(5, Some(600)));
     let mut attempts = Vec::new();
-    while outcome.lock().unwrap().is_none() {
-        bench.turn();
+    bench.turn_until(|bench| {
         attempts.push(bench.shard().ring.in_flight() - 1);
-    }
+        outcome.lock().unwrap().is_some()
+    });
     let failed = outcome.lock().unwrap().take().unwrap();
     assert!(matches!(failed, ConnectError::TimedOut), "{failed}");
     let took = bench.now().saturating_since(began).as_millis();
@@ -150,20 +157,21 @@ fn a_dial_gives_up_at_its_timeout_and_ends_its_attempts() {
 fn a_slot_waits_for_the_attempts_that_lost_its_race() {
     let mut bench = Bench::new(|_| ());
     bench.rest();
-    bench.net().lock().script.connects_hang = true;
+    bench.net().lock().script.connects_hang_from = Some(0);
     bench.dial(2, None);
     bench.turn_until(|bench| bench.shard().ring.in_flight() == 3);
     {
         let mut net = bench.net().lock();
-        net.script.connects_hang = false;
-        net.script.cancels_hang = true;
+        net.script.connects_hang_from = Some(1);
+        net.script.cancels_hang = &[Kind::Connect];
     }
     bench.turn_until(|bench| bench.shard().local.stats.connections == 1);
-    let winner = (0..2).find(|stream| bench.opened(*stream) == 1).unwrap();
-    bench.sender(winner).abort();
-    bench.turn_until(|bench| bench.shard().local.stats.connections == 0);
-    assert_eq!(bench.shard().slots.used(), 1, "an attempt is in flight");
-    bench.net().lock().script.cancels_hang = false;
+    bench.sender(0).abort();
+    bench.rest();
+    assert_eq!(bench.closed(0), 1);
+    assert_eq!(bench.shard().ring.in_flight(), 2, "the accept, and the attempt that lost");
+    assert_eq!(bench.shard().slots.used(), 1);
+    bench.net().lock().script.cancels_hang = &[];
     bench.rest();
     assert_eq!(bench.shard().slots.used(), 0);
     bench.shut_down();
@@ -174,7 +182,7 @@ fn a_shutdown_ends_dials_and_refuses_what_comes_later() {
     let mut bench = Bench::new(|_| ());
     let stream = bench.connect();
     bench.rest();
-    bench.net().lock().script.connects_hang = true;
+    bench.net().lock().script.connects_hang_from = Some(0);
     let pending = bench.dial(2, None);
     bench.turn_until(|bench| bench.shard().ring.in_flight() == 3);
     bench.begin_shutdown(Duration::from_secs(5));
@@ -201,7 +209,7 @@ fn a_kernel_that_confirms_nothing_is_left_a_second_after_the_deadline() {
     let mut bench = Bench::new(|_| ());
     bench.connect();
     bench.rest();
-    bench.net().lock().script.cancels_hang = true;
+    bench.net().lock().script.cancels_hang = &[Kind::Accept, Kind::Recv];
     let began = bench.now();
     bench.begin_shutdown(Duration::from_millis(100));
     bench.turn_until(|bench| bench.0.is_over());
@@ -220,8 +228,8 @@ fn a_later_shutdown_can_only_shorten_the_first() {
     bench.begin_shutdown(Duration::from_secs(5));
     bench.turn();
     let began = bench.now();
-    bench.control(Control::Shutdown(Duration::from_secs(50)));
     bench.control(Control::Shutdown(Duration::from_millis(20)));
+    bench.control(Control::Shutdown(Duration::from_secs(50)));
     bench.turn_until(|bench| bench.0.is_over());
     let took = bench.now().saturating_since(began).as_millis();
     assert!(took < 60, "the peer of stream {stream} never ends its side, {took} ms");
@@ -252,7 +260,7 @@ fn a_lost_ring_ends_every_connection_and_every_dial() {
     let mut bench = Bench::new(|_| ());
     let stream = bench.connect();
     bench.rest();
-    bench.net().lock().script.connects_hang = true;
+    bench.net().lock().script.connects_hang_from = Some(0);
     let pending = bench.dial(2, None);
     bench.turn();
     let late = bench.dial(1, None);
