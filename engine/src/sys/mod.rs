@@ -3,9 +3,9 @@
 //! The only module of the crate that may contain `unsafe`. Everything the kernel may read or write is owned
 //! here until the kernel has said that it is done:
 //!
-//! * [`ops`] owns what an operation refers to until its last completion;
-//! * [`pool`] owns the receive memory until the ring and the last lease are gone;
-//! * [`uring`] ends all operations before it closes the ring, or leaks what it cannot end.
+//! * `ops` owns what an operation refers to until its last completion;
+//! * `pool` owns the receive memory until the ring and the last lease are gone;
+//! * `uring` ends all operations before it closes the ring, or leaks what it cannot end.
 
 mod affinity;
 mod buffer_ring;
