@@ -1,11 +1,12 @@
 //! The schedules of the normal test run, and the proof that they find faults.
 
-use std::env;
+use std::num::NonZero;
+use std::{env, thread};
 
 use crate::schedule::{Coverage, Defect, seeded_schedule};
 
-/// Runs `QWORMHOLE_SCHEDULES` schedules (default 2,000) from seed `QWORMHOLE_SCHEDULE_BASE` (default 1), or
-/// shows the one of `QWORMHOLE_SCHEDULE_SEED`.
+/// Runs `QWORMHOLE_SCHEDULES` schedules (default 2,000) from seed `QWORMHOLE_SCHEDULE_BASE` (default 1) on all
+/// CPUs, or shows the one of `QWORMHOLE_SCHEDULE_SEED`.
 #[test]
 fn random_schedules_lose_duplicate_and_misdeliver_nothing() {
     if let Some(seed) = number("QWORMHOLE_SCHEDULE_SEED") {
@@ -14,21 +15,52 @@ fn random_schedules_lose_duplicate_and_misdeliver_nothing() {
     }
     let schedules = number("QWORMHOLE_SCHEDULES").unwrap_or(2000);
     let base = number("QWORMHOLE_SCHEDULE_BASE").unwrap_or(1);
-    let mut coverage = Coverage::default();
-    let mut turns = 0;
     println!("{schedules} schedules from seed {base}");
-    for seed in base..base + schedules {
+    let step = thread::available_parallelism().map_or(1, NonZero::get);
+    let workers: Vec<_> = (0..step)
+        .map(|first| {
+            let seeds = (base..base + schedules).skip(first).step_by(step);
+            thread::spawn(|| run_all(seeds))
+        })
+        .collect();
+    let mut all = Tally::default();
+    for worker in workers {
+        let tally = worker.join().unwrap();
+        all.coverage.merge(&tally.coverage);
+        all.turns += tally.turns;
+        all.broken.extend(tally.broken);
+    }
+    if let Some((seed, broken)) = all.broken.iter().min() {
+        let replay = "cargo test -p qwormhole-engine schedules -- --nocapture";
+        panic!("{broken}\nreplay: QWORMHOLE_SCHEDULE_SEED={seed} {replay}");
+    }
+    println!("{} turns; outcomes by operation:\n{}", all.turns, all.coverage);
+    assert_eq!(all.coverage.missing(), [""; 0], "outcomes that no schedule met");
+}
+
+/// What became of some schedules.
+#[derive(Default)]
+struct Tally {
+    coverage: Coverage,
+    turns: u64,
+    /// The first seed that broke a rule, and the rule.
+    broken: Vec<(u64, String)>,
+}
+
+fn run_all(seeds: impl Iterator<Item = u64>) -> Tally {
+    let mut tally = Tally::default();
+    for seed in seeds {
         let run = seeded_schedule(seed, None, false);
-        coverage.merge(&run.coverage);
+        tally.coverage.merge(&run.coverage);
         match run.result {
-            Ok(taken) => turns += taken,
-            Err(broken) => panic!(
-                "{broken}\nreplay: QWORMHOLE_SCHEDULE_SEED={seed} cargo test -p qwormhole-engine schedules -- --nocapture"
-            ),
+            Ok(turns) => tally.turns += turns,
+            Err(broken) => {
+                tally.broken.push((seed, broken));
+                break;
+            }
         }
     }
-    println!("{turns} turns; outcomes by operation:\n{coverage}");
-    assert_eq!(coverage.missing(), [""; 0], "outcomes that no schedule met");
+    tally
 }
 
 #[test]
