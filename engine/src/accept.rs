@@ -166,6 +166,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
         losers: u32,
     ) {
         session.open(&mut self.local);
+        self.make_room();
         let open = Open {
             session,
             socket,

@@ -35,7 +35,12 @@ pub(crate) struct ShardHandle<R: Ring, S: Service> {
 impl<R: Ring, S: Service> ShardHandle<R, S> {
     /// A handle and the shard's end of it.
     pub(crate) fn new(mailbox: Arc<Mailbox>) -> (Self, Receiver<Control<R, S>>) {
-        let (controls, receiver) = bounded(CONTROLS_MAX);
+        Self::with_room(mailbox, CONTROLS_MAX)
+    }
+
+    /// As [`ShardHandle::new`], with room for `controls_max` instructions.
+    pub(crate) fn with_room(mailbox: Arc<Mailbox>, controls_max: usize) -> (Self, Receiver<Control<R, S>>) {
+        let (controls, receiver) = bounded(controls_max);
         (Self { controls, mailbox }, receiver)
     }
 

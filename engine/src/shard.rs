@@ -235,6 +235,13 @@ impl<R: Ring, S: Service> Shard<R, S> {
         }
     }
 
+    /// Grows the lists of connections when one comes, so that none grows while messages flow.
+    pub(crate) fn make_room(&mut self) {
+        let room = 2 * self.slots.used();
+        self.dirty.reserve(room.saturating_sub(self.dirty.len()));
+        self.starved.reserve(room.saturating_sub(self.starved.len()));
+    }
+
     /// Remembers that a connection changed; it is looked at once before the turn ends.
     pub(crate) fn touch(&mut self, id: ConnId) {
         if let Some(open) = self.slots.open(id)

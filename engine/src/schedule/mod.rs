@@ -101,8 +101,8 @@ impl Schedule {
         let scene = Scene::new(net.clone());
         net.lock().script.receives_once = plan.receives_once;
         let mailbox = Arc::new(Mailbox::new(plan.mailbox));
-        let (handle, controls) = ShardHandle::new(mailbox.clone());
-        let (neighbour_handle, neighbour) = ShardHandle::new(Arc::new(Mailbox::new(1)));
+        let (handle, controls) = ShardHandle::with_room(mailbox.clone(), 256);
+        let (neighbour_handle, neighbour) = ShardHandle::with_room(Arc::new(Mailbox::new(1)), 2);
         let endpoint = Endpoint::new(plan.admitted_max);
         let world = Rc::new(RefCell::new(World {
             scene: scene.clone(),

@@ -82,8 +82,12 @@ pub(super) struct OpTable {
     /// Empty slots; the last one is used next.
     free: Vec<u32>,
     in_flight: usize,
+    /// Receives in flight: about as many as there are connections.
+    receives: usize,
     /// Gather lists for reuse.
     messages: Vec<Message>,
+    /// Gather lists that exist, in flight or not.
+    messages_made: usize,
 }
 
 #[derive(Debug)]
@@ -107,7 +111,11 @@ impl OpTable {
                 let entry = opcode::AcceptMulti::new(fd(&listener)).flags(libc::SOCK_CLOEXEC).build();
                 (Kind::Accept { _listener: listener }, entry)
             }
-            Op::Recv { socket } => (Kind::Recv { _socket: socket.clone() }, recv(fd(&socket), multishot)),
+            Op::Recv { socket } => {
+                self.receives += 1;
+                self.stock();
+                (Kind::Recv { _socket: socket.clone() }, recv(fd(&socket), multishot))
+            }
             Op::Send { socket, transmit } => self.send(socket, transmit),
             Op::Connect { socket, addr } => {
                 let addr = Box::new(addr);
@@ -135,6 +143,7 @@ impl OpTable {
         slot.generation += u32::from(slot.generation == 0);
         self.free.push(index as u32);
         self.in_flight -= 1;
+        self.receives -= usize::from(matches!(op.kind, Kind::Recv { .. }));
         Some(op)
     }
 
@@ -149,6 +158,8 @@ impl OpTable {
     pub(super) fn recycle(&mut self, message: Message) {
         if self.messages.len() < MESSAGES_MAX {
             self.messages.push(message);
+        } else {
+            self.messages_made -= 1;
         }
     }
 
@@ -186,12 +197,30 @@ impl OpTable {
                 (None, opcode::Send::new(fd, bytes.as_ptr(), len).flags(flags).build())
             }
             segments => {
-                let mut message = self.messages.pop().unwrap_or_else(Message::new);
+                let mut message = self.messages.pop().unwrap_or_else(|| {
+                    self.messages_made += 1;
+                    Message::new()
+                });
                 let entry = opcode::SendMsg::new(fd, message.describe(segments)).flags(flags as u32).build();
                 (Some(message), entry)
             }
         };
         (Kind::Send { _socket: socket, transmit, message }, entry)
+    }
+
+    /// Grows with the connections, so that nothing grows while their messages flow: beside its receive, each
+    /// has at most one send in flight.
+    fn stock(&mut self) {
+        while self.slots.len() < 2 * self.receives {
+            self.free.push(self.slots.len() as u32);
+            self.slots.push(Slot { generation: 1, op: None });
+        }
+        self.free.reserve(self.slots.len() - self.free.len());
+        while self.messages_made < self.receives.min(MESSAGES_MAX) {
+            self.messages.push(Message::new());
+            self.messages_made += 1;
+        }
+        self.messages.reserve(self.messages_made.min(MESSAGES_MAX) - self.messages.len());
     }
 
     fn place(&mut self, op: InFlight) -> OpId {
@@ -236,7 +265,7 @@ const CANCEL_ALL: u64 = u64::MAX - 1;
 const GENERATION_MASK: u32 = u32::MAX >> 1;
 /// The kernel's limit of one transfer; a longer send is short, and goes on with the rest.
 const SEND_LEN_MAX: u32 = 0x7fff_f000;
-/// One per connection that sends from several pieces in the same turn; 1 KiB each.
+/// One per connection that sends from several pieces in the same turn, kept for reuse; 1 KiB each.
 const MESSAGES_MAX: usize = 256;
 
 #[cfg(test)]
