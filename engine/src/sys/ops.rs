@@ -303,11 +303,12 @@ mod tests {
         let mut table = OpTable::default();
         let (id, _) = table.insert(Token(1), Op::Recv { socket: socket.clone() }, true);
         table.remove(id);
-        table.slots[0].generation = GENERATION_MASK;
+        let index = split(id).0;
+        table.slots[index].generation = GENERATION_MASK;
         let (last, _) = table.insert(Token(1), Op::Recv { socket: socket.clone() }, true);
         assert_eq!(Key::decode(Key::Op(last).encode()), Key::Op(last));
         table.remove(last);
         let (next, _) = table.insert(Token(1), Op::Recv { socket }, true);
-        assert_eq!(split(next), (0, 1));
+        assert_eq!(split(next), (index, 1));
     }
 }
