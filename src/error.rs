@@ -108,6 +108,15 @@ pub enum ConnectError {
         /// Whom it was to reach.
         address: Address,
     },
+    /// The connection was made, but ended before it was open: the TLS or protocol handshake failed, or the
+    /// peer refused it.
+    #[error("cannot connect to {address}: {reason}")]
+    Closed {
+        /// Whom it was to reach.
+        address: Address,
+        /// Why the connection ended.
+        reason: CloseReason,
+    },
     /// The client was shut down.
     #[error("cannot connect to {address}: the client is shutting down")]
     ShuttingDown {
@@ -135,6 +144,7 @@ impl ConnectError {
             Driver::Failed(source) => Self::Failed { address, source },
             Driver::NoAddress => Self::NoAddress { address },
             Driver::TooManyConnections => Self::TooManyConnections { address },
+            Driver::Closed(reason) => Self::Closed { address, reason },
             Driver::ShuttingDown => Self::ShuttingDown { address },
             other => Self::Failed { address, source: io::Error::other(other) },
         }
@@ -177,6 +187,7 @@ impl From<ConnectError> for io::Error {
             ConnectError::Resolve { source, .. } | ConnectError::Failed { source, .. } => source.kind(),
             ConnectError::TimedOut { .. } => io::ErrorKind::TimedOut,
             ConnectError::NoAddress { .. } => io::ErrorKind::NotFound,
+            ConnectError::Closed { reason, .. } => return reason.clone().into(),
             ConnectError::Address(_) => io::ErrorKind::InvalidInput,
             _ => io::ErrorKind::Other,
         };

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::task::Wake;
 use std::time::{Duration, Instant};
 
-use qwormhole_proto::{Config, ConnId, PeerAddr, PeerInfo, Port, Session, ShardLocal};
+use qwormhole_proto::{Config, ConnId, Owner, PeerAddr, PeerInfo, Port, Session, ShardLocal};
 
 /// Counts how often the shard was asked to look, and how often the task was woken.
 #[derive(Default)]
@@ -45,7 +45,8 @@ impl Bench {
         );
         let peer = PeerInfo::new(PeerAddr::Unknown);
         let mut local = ShardLocal::new(Box::new(()), Arc::new(Counter::default()));
-        let mut session = Session::new(ConnId::new(0, 0, 0), peer, Arc::new(Config::default()), inbox);
+        let mut session =
+            Session::new(ConnId::new(0, 0, 0), peer, Arc::new(Config::default()), Owner::handler(inbox));
         session.open(&mut local);
         Self { session, local, conn: take.recv().unwrap(), wakes: Arc::default() }
     }

@@ -3,7 +3,7 @@ use super::*;
 use std::pin::pin;
 use std::sync::{Arc, mpsc};
 
-use qwormhole_proto::{Config, ConnId, Handler, Message, PeerAddr, PeerInfo, Session, ShardLocal};
+use qwormhole_proto::{Config, ConnId, Handler, Message, Owner, PeerAddr, PeerInfo, Session, ShardLocal};
 
 struct GiveSender(mpsc::Sender<Sender>);
 
@@ -28,7 +28,8 @@ impl Bench {
         config.limits.remote_bytes_max = 10_000;
         let (give, take) = mpsc::channel();
         let peer = PeerInfo::new(PeerAddr::Unknown);
-        let mut session = Session::new(ConnId::new(0, 0, 0), peer, Arc::new(config), GiveSender(give));
+        let mut session =
+            Session::new(ConnId::new(0, 0, 0), peer, Arc::new(config), Owner::handler(GiveSender(give)));
         let mut local = ShardLocal::default();
         session.open(&mut local);
         Self { session, local, outlet: Outlet::new(take.recv().unwrap()) }

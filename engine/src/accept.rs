@@ -1,9 +1,8 @@
 //! Accepting: one multishot accept per listener and shard, paced while the system refuses.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use qwormhole_proto::{AcceptBackoff, Admission, Config, ConnId, Endpoint, Service, Session};
+use qwormhole_proto::{AcceptBackoff, Admission, Config, ConnId, Endpoint, Owner, Service, Session};
 
 use crate::control::Control;
 use crate::errno;
@@ -145,14 +144,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
             return;
         };
         let peer = socket.peer_info();
-        let service = &mut self.local.service;
-        let accept = AssertUnwindSafe(|| service.downcast_mut::<S>().map(|service| service.accept(&peer)));
-        let Ok(Some(handler)) = catch_unwind(accept) else {
-            self.local.stats.panics += 1;
-            self.slots.release(id);
-            return;
-        };
-        let session = Session::new(id, peer, config, handler);
+        let session = Session::new(id, peer, config, Owner::of_service::<S>());
         self.open(id, session, Arc::new(socket), Some(admission), 0);
     }
 

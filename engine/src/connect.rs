@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use qwormhole_proto::{ConnId, ConnectError, ConnectRace, Dial, RaceStep, Service, Session};
+use qwormhole_proto::{ConnId, ConnectError, ConnectRace, Dial, Owner, RaceStep, Service, Session};
 
 use crate::errno;
 use crate::ring::{Completion, Op, Ring, RingSocket};
@@ -100,7 +100,8 @@ impl<R: Ring, S: Service> Shard<R, S> {
         let State::Dialing(dialing) = self.slots.put(id, State::Free) else { return };
         let Dialing { dial, attempts, .. } = *dialing;
         let losers = self.cancel_attempts(attempts);
-        let session = Session::new(id, socket.peer_info(), dial.config, dial.handler);
+        let session =
+            Session::new(id, socket.peer_info(), dial.config, Owner::dialed(dial.handler, dial.failed));
         self.open(id, session, socket, None, losers);
     }
 

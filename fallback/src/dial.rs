@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-use qwormhole_proto::{ConnectError, ConnectRace, Dial, Handler, OpenSocket, RaceStep};
+use qwormhole_proto::{ConnectError, ConnectRace, Dial, Handler, OpenSocket, Owner, RaceStep};
 use socket2::{SockAddr, Socket};
 use tokio::net::TcpSocket;
 use tokio::task::{JoinError, JoinSet, spawn_local};
@@ -52,7 +52,7 @@ async fn connect<H: Handler>(seat: Seat, dial: Dial<H, SockAddr, Socket>) {
     match outcome {
         Ok(stream) => {
             let peer = stream.peer_info();
-            spawn_local(drive(Driven::new(seat, stream, peer, config, handler)));
+            spawn_local(drive(Driven::new(seat, stream, peer, config, Owner::dialed(handler, failed))));
         }
         Err(error) => {
             // The place is free when the caller hears of it.

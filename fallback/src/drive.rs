@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use qwormhole_proto::{Action, Config, Handler, PeerInfo, Session, ShardLocal, Time, Transmit};
+use qwormhole_proto::{Action, Config, Handler, Owner, PeerInfo, Session, ShardLocal, Time, Transmit};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::seat::Seat;
@@ -28,8 +28,14 @@ pub(crate) struct Driven<H> {
 }
 
 impl<H: Handler> Driven<H> {
-    pub(crate) fn new(seat: Seat, stream: Stream, peer: PeerInfo, config: Arc<Config>, handler: H) -> Self {
-        let session = Session::new(seat.id(), peer, config, handler);
+    pub(crate) fn new(
+        seat: Seat,
+        stream: Stream,
+        peer: PeerInfo,
+        config: Arc<Config>,
+        owner: Owner<H>,
+    ) -> Self {
+        let session = Session::new(seat.id(), peer, config, owner);
         Self { session, in_flight: None, armed: None, cut: false, stream, seat }
     }
 

@@ -1,12 +1,13 @@
 //! What the tasks of one shard share, and the task that starts and ends the others.
 
 use std::cell::{Cell, RefCell};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use qwormhole_proto::{Admission, CloseReason, Config, ConnectError, Service, ShardLocal, ShutdownReport};
+use qwormhole_proto::{
+    Admission, CloseReason, Config, ConnectError, Owner, Service, ShardLocal, ShutdownReport,
+};
 use tokio::sync::Notify;
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::timeout_at;
@@ -81,16 +82,8 @@ impl Shard {
             return;
         };
         let peer = stream.peer_info();
-        let handler = self.turn(|turning| {
-            let service =
-                turning.local.service.downcast_mut::<S>().expect("the service was put there by start");
-            let made = catch_unwind(AssertUnwindSafe(|| service.accept(&peer))).ok();
-            turning.local.stats.panics += u64::from(made.is_none());
-            made
-        });
-        if let Some(handler) = handler {
-            spawn_local(drive(Driven::new(seat, stream, peer, config, handler)));
-        }
+        let owner = Owner::of_service::<S>();
+        spawn_local(drive(Driven::new(seat, stream, peer, config, owner)));
     }
 
     /// Admission refused a connection.

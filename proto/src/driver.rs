@@ -6,7 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::close::CloseReason;
 use crate::config::Config;
+use crate::owner::DialFailed;
 
 /// How a driver lays out its shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +55,7 @@ pub struct Dial<H, A, K> {
     /// How long all attempts may take together; `None` leaves it to the system.
     pub timeout: Option<Duration>,
     /// Told when no attempt succeeded; runs on the shard's thread and must not block.
-    pub failed: Box<dyn FnOnce(ConnectError) + Send>,
+    pub failed: DialFailed,
 }
 
 impl<H, A, K> Dial<H, A, K> {
@@ -92,6 +94,9 @@ pub enum ConnectError {
     /// `shard_connections_max` connections are open.
     #[error("cannot connect: too many connections")]
     TooManyConnections,
+    /// The transport was established, but the connection ended before it was open.
+    #[error("cannot connect: {0}")]
+    Closed(CloseReason),
     /// The engine is shutting down.
     #[error("cannot connect: the engine is shutting down")]
     ShuttingDown,

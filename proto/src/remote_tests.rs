@@ -41,7 +41,12 @@ fn session(config: Config) -> (Session<GiveSender>, ShardLocal, Sender, Arc<Coun
     let mut local = ShardLocal::new(Box::new(()), port.clone());
     let (give, take) = std::sync::mpsc::channel();
     let peer = PeerInfo::new(PeerAddr::Unknown);
-    let mut session = Session::new(ConnId::new(0, 0, 0), peer, Arc::new(config), GiveSender(Some(give)));
+    let mut session = Session::new(
+        ConnId::new(0, 0, 0),
+        peer,
+        Arc::new(config),
+        crate::Owner::handler(GiveSender(Some(give))),
+    );
     session.open(&mut local);
     (session, local, take.recv().unwrap(), port)
 }

@@ -13,6 +13,7 @@ use crate::handler::Handler;
 use crate::id::ConnId;
 use crate::local::ShardLocal;
 use crate::message::{Message, RecvBuffer};
+use crate::owner::Owner;
 use crate::peer::PeerInfo;
 use crate::time::Time;
 use crate::transmit::Transmit;
@@ -21,19 +22,27 @@ use crate::transmit::Transmit;
 #[derive(Debug)]
 pub struct Session<H> {
     conn: Connection,
-    /// `None` after a panic: the handler was dropped.
+    /// Who will own the messages; `None` once the connection opened.
+    owner: Option<Owner<H>>,
+    /// `None` before the connection opened, and after a panic.
     handler: Option<H>,
     opened: bool,
 }
 
 impl<H: Handler> Session<H> {
     /// A session over a transport that is established. Call [`Session::open`] next.
-    pub fn new(id: ConnId, peer: PeerInfo, config: Arc<Config>, handler: H) -> Self {
-        Self { conn: Connection::new(id, peer, config), handler: Some(handler), opened: false }
+    pub fn new(id: ConnId, peer: PeerInfo, config: Arc<Config>, owner: Owner<H>) -> Self {
+        Self { conn: Connection::new(id, peer, config), owner: Some(owner), handler: None, opened: false }
     }
 
-    /// Runs `on_open`.
+    /// The transport is established: makes the handler and runs `on_open`.
     pub fn open(&mut self, local: &mut ShardLocal) {
+        let Some(owner) = self.owner.take() else { return };
+        self.handler = owner.make(local, &self.conn.peer);
+        if self.handler.is_none() {
+            self.conn.abort(CloseReason::HandlerPanicked);
+            return;
+        }
         self.opened = true;
         local.stats.opened += 1;
         local.stats.connections += 1;
@@ -184,6 +193,9 @@ impl<H: Handler> Session<H> {
         let reason = self.conn.close_reason().cloned().unwrap_or(CloseReason::Local);
         if let Some(remote) = self.conn.remote.take() {
             remote.close(reason.clone());
+        }
+        if let Some(owner) = self.owner.take() {
+            owner.reject(local, reason.clone());
         }
         if self.opened {
             self.call(local, |handler, conn| handler.on_close(conn, &reason));

@@ -58,8 +58,12 @@ fn session(config: Config) -> (Session<Recorder>, ShardLocal, Recorder) {
     let recorder = Recorder::default();
     let mut local = ShardLocal::default();
     let id = ConnId::new(0, 1, 2);
-    let mut session =
-        Session::new(id, PeerInfo::new(crate::PeerAddr::Unknown), Arc::new(config), recorder.clone());
+    let mut session = Session::new(
+        id,
+        PeerInfo::new(crate::PeerAddr::Unknown),
+        Arc::new(config),
+        Owner::handler(recorder.clone()),
+    );
     session.open(&mut local);
     assert_eq!(recorder.events(), ["open"]);
     (session, local, recorder)

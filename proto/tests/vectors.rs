@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use qwormhole_proto::{
-    ChunkPool, Config, ConnId, Context, Decoder, Frame, Framing, Handler, Message, PeerAddr, PeerInfo,
+    ChunkPool, Config, ConnId, Context, Decoder, Frame, Framing, Handler, Message, Owner, PeerAddr, PeerInfo,
     Session, ShardLocal,
 };
 use serde_json::Value;
@@ -162,7 +162,7 @@ fn decode(chunks: &[&[u8]], limit: u32) -> Vec<String> {
 fn session<H: Handler>(config: Config, handler: H) -> (Session<H>, ShardLocal) {
     let mut local = ShardLocal::default();
     let peer = PeerInfo::new(PeerAddr::Unknown);
-    let mut session = Session::new(ConnId::new(0, 0, 0), peer, Arc::new(config), handler);
+    let mut session = Session::new(ConnId::new(0, 0, 0), peer, Arc::new(config), Owner::handler(handler));
     session.open(&mut local);
     (session, local)
 }

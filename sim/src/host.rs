@@ -1,5 +1,7 @@
 //! Simulated shards and their listeners.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use qwormhole_proto::{Config, ConnId, Endpoint, Handler, PeerInfo, Port, ShardLocal, Time, TimerWheel};
@@ -59,4 +61,4 @@ pub(crate) struct Listener {
 }
 
 /// Makes the handler of an accepted connection.
-type Accept = Box<dyn FnMut(&PeerInfo) -> Box<dyn Handler>>;
+type Accept = Rc<RefCell<dyn FnMut(&PeerInfo) -> Box<dyn Handler>>>;

@@ -1,12 +1,14 @@
 //! The virtual clock and everything that turns with it.
 
+use std::cell::RefCell;
 use std::fmt;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
 use qwormhole_proto::{
-    Config, ConnId, Endpoint, Handler, PeerAddr, PeerInfo, Service, Session, ShardStats, Time,
+    Config, ConnId, Endpoint, Handler, Owner, PeerAddr, PeerInfo, Service, Session, ShardStats, Time,
 };
 
 use crate::conditions::Conditions;
@@ -112,7 +114,8 @@ impl Simulation {
         config: Arc<Config>,
         mut service: S,
     ) -> ListenerId {
-        let accept = Box::new(move |peer: &PeerInfo| Box::new(service.accept(peer)) as Box<dyn Handler>);
+        let accept = move |peer: &PeerInfo| Box::new(service.accept(peer)) as Box<dyn Handler>;
+        let accept = Rc::new(RefCell::new(accept));
         self.listeners.push(Listener { host, endpoint, config, accept });
         ListenerId(self.listeners.len() - 1)
     }
@@ -129,7 +132,7 @@ impl Simulation {
     ) -> PeerId {
         let id = conn_id(host, self.next_peer());
         let handler: Box<dyn Handler> = Box::new(handler);
-        let session = Box::new(Session::new(id, peer_info(), config, handler));
+        let session = Box::new(Session::new(id, peer_info(), config, Owner::handler(handler)));
         self.add_link(Connecting::Client(host, session), listener, conditions)
     }
 
@@ -234,8 +237,9 @@ impl Simulation {
             return None;
         };
         let info = peer_info();
-        let handler = (listener.accept)(&info);
-        let session = Box::new(Session::new(id, info, listener.config.clone(), handler));
+        let accept = listener.accept.clone();
+        let owner = Owner::made_by(move |peer: &PeerInfo| accept.borrow_mut()(peer));
+        let session = Box::new(Session::new(id, info, listener.config.clone(), owner));
         self.peers[peer.index()].admission = Some(admission);
         Some((host, session))
     }

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use qwormhole_proto::{
-    Action, ChunkPool, CloseReason, Config, ConnId, Framing, PeerAddr, PeerInfo, Port, Priority, RecvBuffer,
-    SendErrorKind, Session, ShardLocal, Transmit,
+    Action, ChunkPool, CloseReason, Config, ConnId, Framing, Owner, PeerAddr, PeerInfo, Port, Priority,
+    RecvBuffer, SendErrorKind, Session, ShardLocal, Transmit,
 };
 
 use super::kernel::Kernel;
@@ -58,7 +58,8 @@ impl Bench {
         let config_limit = config.limits.max_frame_len;
         let config = Arc::new(config);
         let peer = PeerInfo::new(PeerAddr::Unknown);
-        let mut session = Session::new(ConnId::new(0, 0, 0), peer, config.clone(), Player(notes.clone()));
+        let mut session =
+            Session::new(ConnId::new(0, 0, 0), peer, config.clone(), Owner::handler(Player(notes.clone())));
         session.open(&mut local);
         Self {
             session: Some(session),
