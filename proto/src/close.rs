@@ -3,6 +3,8 @@
 use std::io;
 
 use crate::error::FrameTooLarge;
+use crate::handshake::HandshakeFault;
+use crate::tls::TlsFault;
 use crate::time::Time;
 
 /// Why a connection ended; the first reason wins.
@@ -36,6 +38,18 @@ pub enum CloseReason {
     /// The handler panicked.
     #[error("the handler panicked")]
     HandlerPanicked,
+    /// The handshake was refused, by either side, or could not be made.
+    #[error(transparent)]
+    Handshake(#[from] HandshakeFault),
+    /// TLS or the handshake was not finished within `handshake_timeout`.
+    #[error("the handshake was not finished in time")]
+    HandshakeTimeout,
+    /// Too many connections were shaking hands; the oldest made room.
+    #[error("refused: too many unfinished handshakes")]
+    HandshakeOverload,
+    /// TLS failed.
+    #[error(transparent)]
+    Tls(#[from] TlsFault),
     /// Admission refused the connection.
     #[error("refused: too many connections")]
     Refused,
@@ -71,10 +85,13 @@ impl From<CloseReason> for io::Error {
             }
             CloseReason::PeerTruncated => io::ErrorKind::UnexpectedEof,
             CloseReason::PeerReset => io::ErrorKind::ConnectionReset,
-            CloseReason::FrameTooLarge(_) => io::ErrorKind::InvalidData,
-            CloseReason::FrameTimeout | CloseReason::Stalled => io::ErrorKind::TimedOut,
+            CloseReason::FrameTooLarge(_) | CloseReason::Tls(_) => io::ErrorKind::InvalidData,
+            CloseReason::Handshake(_) => io::ErrorKind::PermissionDenied,
+            CloseReason::FrameTimeout | CloseReason::Stalled | CloseReason::HandshakeTimeout => {
+                io::ErrorKind::TimedOut
+            }
             CloseReason::HandlerPanicked => io::ErrorKind::Other,
-            CloseReason::Refused => io::ErrorKind::ConnectionRefused,
+            CloseReason::Refused | CloseReason::HandshakeOverload => io::ErrorKind::ConnectionRefused,
             CloseReason::Transport(kind) => *kind,
         };
         Self::new(kind, reason)

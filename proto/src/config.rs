@@ -1,7 +1,11 @@
 //! What one connection speaks.
 
+use std::sync::Arc;
+
 use crate::error::ConfigError;
+use crate::handshake::{ClientHandshake, HandshakeAck, HandshakePolicy};
 use crate::limits::Limits;
+use crate::tls::{ClientTls, ServerTls, TlsFault, TlsFilter};
 
 /// How messages are told apart on the byte stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -15,16 +19,68 @@ pub enum Framing {
 }
 
 /// Configuration shared by all connections of one server or client.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Config {
     /// The framing of both directions.
     pub framing: Framing,
     /// The bounds of each connection.
     pub limits: Limits,
+    /// TLS from the first byte, and on which side of it; `None` speaks plainly. Default `None`.
+    pub tls: Option<TlsRole>,
+    /// Our part in the handshake; `None` sends none and expects none. Default `None`.
+    pub handshake: Option<HandshakeRole>,
+}
+
+/// Our side of TLS.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum TlsRole {
+    /// We connect to `server_name`, which the peer's certificate must be for.
+    Client {
+        /// What we trust and present.
+        tls: ClientTls,
+        /// Name or address of the peer.
+        server_name: String,
+    },
+    /// We were connected to.
+    Server(ServerTls),
+}
+
+impl TlsRole {
+    /// A connection's TLS state at its start.
+    pub(crate) fn filter(&self) -> Result<TlsFilter, TlsFault> {
+        match self {
+            Self::Client { tls, server_name } => TlsFilter::client(tls, server_name),
+            Self::Server(tls) => TlsFilter::server(tls),
+        }
+    }
+}
+
+/// Our side of the handshake.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum HandshakeRole {
+    /// We connect: ours is the first message.
+    Send(Arc<ClientHandshake>),
+    /// We were connected to: the peer's first message is its handshake, judged by this policy.
+    Expect(Arc<HandshakePolicy>),
 }
 
 impl Config {
+    /// What a client that asked for it is told when its handshake is accepted.
+    pub(crate) fn ack(&self) -> HandshakeAck {
+        match &self.handshake {
+            Some(HandshakeRole::Expect(policy)) => HandshakeAck { version: policy.protocol_version.clone() },
+            _ => HandshakeAck::default(),
+        }
+    }
+
+    /// Whether peers come unasked and have something to prove before they are let in.
+    pub(crate) const fn accepts_strangers(&self) -> bool {
+        matches!(self.tls, Some(TlsRole::Server(_))) || matches!(self.handshake, Some(HandshakeRole::Expect(_)))
+    }
+
     /// Checks the configuration as a whole.
     ///
     /// # Errors

@@ -11,7 +11,8 @@ use crate::id::ConnId;
 use crate::local::ShardLocal;
 use crate::outbox::Outbox;
 use crate::peer::PeerInfo;
-use crate::remote::Remote;
+use crate::remote::{Port, Remote};
+use crate::secure::Secure;
 use crate::stats::ConnectionStats;
 use crate::time::Time;
 use crate::transmit::Transmit;
@@ -27,6 +28,8 @@ pub struct Connection {
     pub(crate) config: Arc<Config>,
     pub(crate) decoder: Decoder,
     pub(crate) outbox: Outbox,
+    /// Between the outbox and the driver, with TLS.
+    pub(crate) secure: Option<Box<Secure>>,
     pub(crate) held: Held,
     pub(crate) stats: ConnectionStats,
     pub(crate) remote: Option<Arc<Remote>>,
@@ -63,6 +66,7 @@ impl Connection {
             config,
             decoder,
             outbox: Outbox::default(),
+            secure: None,
             held: Held::default(),
             stats: ConnectionStats::default(),
             remote: None,
@@ -168,22 +172,24 @@ impl Connection {
     /// An open connection whose peer has ended and whose data is all delivered ends too.
     pub(crate) fn settle_eof(&mut self, now: Time) {
         if self.eof && self.is_open() && self.held.is_empty() {
-            let truncated = self.decoder.is_mid_frame();
-            self.begin_close(
-                now,
-                if truncated { CloseReason::PeerTruncated } else { CloseReason::PeerClosed },
-            );
+            let cut = self.secure.as_mut().and_then(|secure| secure.filter.handle_eof().err());
+            let reason = match cut {
+                Some(fault) => CloseReason::Tls(fault),
+                None if self.decoder.is_mid_frame() => CloseReason::PeerTruncated,
+                None => CloseReason::PeerClosed,
+            };
+            self.begin_close(now, reason);
         }
     }
 
     /// What the driver must do next to end the connection, each action once.
     pub(crate) fn poll_action(&mut self, now: Time) -> Option<Action> {
         match self.phase {
-            Phase::Flushing { .. } if self.outbox.is_idle() && self.eof => {
+            Phase::Flushing { .. } if self.is_flushed() && self.eof => {
                 self.phase = Phase::Reported;
                 Some(Action::Close)
             }
-            Phase::Flushing { .. } if self.outbox.is_idle() => {
+            Phase::Flushing { .. } if self.is_flushed() => {
                 self.phase = Phase::Lingering { deadline: now + self.config.limits.linger_timeout };
                 Some(Action::ShutdownWrite)
             }
@@ -227,7 +233,32 @@ impl Connection {
         if matches!(self.phase, Phase::Closed | Phase::Reported | Phase::Lingering { .. }) {
             return None;
         }
-        self.outbox.poll_transmit(self.config.limits.transmit_bytes_max, local)
+        let bytes_max = self.config.limits.transmit_bytes_max;
+        match &mut self.secure {
+            None => self.outbox.poll_transmit(bytes_max, local),
+            Some(secure) => {
+                let ending = matches!(self.phase, Phase::Flushing { .. });
+                secure.poll_transmit(&mut self.outbox, bytes_max, ending, local)
+            }
+        }
+    }
+
+    /// The kernel took the first `n` bytes of the submission in flight.
+    pub(crate) fn handle_transmitted(&mut self, transmit: Transmit, n: usize, local: &mut ShardLocal) {
+        match &mut self.secure {
+            None => self.outbox.handle_transmitted(transmit, n, local),
+            Some(secure) => secure.handle_transmitted(&mut self.outbox, transmit, n, local),
+        }
+    }
+
+    /// What other threads share with this connection; made by the first who asks.
+    pub(crate) fn remote(&mut self, port: &Arc<dyn Port>) -> Arc<Remote> {
+        let make = || Remote::new(self.id, port.clone(), self.config.clone());
+        self.remote.get_or_insert_with(make).clone()
+    }
+
+    fn is_flushed(&self) -> bool {
+        self.outbox.is_idle() && self.secure.as_ref().is_none_or(|secure| secure.is_flushed())
     }
 
     /// The earliest deadline of the connection.
@@ -283,3 +314,5 @@ fn enabled(timeout: Duration) -> Option<Duration> {
 pub(crate) const PAUSE_USER: u8 = 1;
 /// Replies filled the outbox; lifted by the drain.
 pub(crate) const PAUSE_REPLY: u8 = 2;
+/// The connection is not open yet, and nothing more is to be read until it is.
+pub(crate) const PAUSE_OPENING: u8 = 4;

@@ -5,13 +5,14 @@ use bytes::Bytes;
 use crate::close::CloseReason;
 use crate::connection::{Connection, PAUSE_REPLY, PAUSE_USER};
 use crate::error::{SendError, SendErrorKind};
+use crate::handshake::HandshakeInfo;
 use crate::id::ConnId;
 use crate::local::ShardLocal;
 use crate::message::Message;
 use crate::payload::Payload;
 use crate::peer::PeerInfo;
 use crate::priority::Priority;
-use crate::remote::{Remote, Sender};
+use crate::remote::Sender;
 use crate::stats::ConnectionStats;
 use crate::time::Time;
 
@@ -131,6 +132,11 @@ impl Context<'_> {
         self.conn.outbox.bytes()
     }
 
+    /// The handshake with which the peer was accepted, where one is asked for.
+    pub fn handshake(&self) -> Option<&HandshakeInfo> {
+        self.conn.peer.handshake.as_deref()
+    }
+
     /// The time of this turn on the driver's monotonic clock.
     pub const fn now(&self) -> Time {
         self.local.now
@@ -138,11 +144,7 @@ impl Context<'_> {
 
     /// A handle with which other threads send on this connection. The first call allocates, later ones clone.
     pub fn sender(&mut self) -> Sender {
-        let conn = &mut *self.conn;
-        let remote = conn
-            .remote
-            .get_or_insert_with(|| Remote::new(conn.id, self.local.port.clone(), conn.config.clone()));
-        Sender::new(remote.clone())
+        Sender::new(self.conn.remote(&self.local.port))
     }
 
     /// The shard's service, if it is an `S`.

@@ -72,6 +72,11 @@ impl Decoder {
         self.next_slow(input, pool)
     }
 
+    /// Changes the limit; call it between two frames.
+    pub const fn set_limit(&mut self, max_frame_len: u32) {
+        self.max_frame_len = max_frame_len;
+    }
+
     /// Whether a frame has begun that is not complete.
     pub const fn is_mid_frame(&self) -> bool {
         self.header_have != 0

@@ -40,6 +40,10 @@ pub struct Limits {
     pub frame_timeout: Duration,
     /// Slowest acceptable average of a started frame after `frame_timeout`. Default 1 KiB/s.
     pub frame_bytes_per_s_min: u32,
+    /// How long TLS and the handshake may take together, a verifier's answer included; then the connection
+    /// closes with [`CloseReason::HandshakeTimeout`](crate::CloseReason::HandshakeTimeout). Default 5 s; zero
+    /// switches it off.
+    pub handshake_timeout: Duration,
     /// How long a graceful close may flush the outbox. Default 5 s.
     pub close_flush_timeout: Duration,
     /// How long a closed write side waits for the peer's FIN while discarding its input; closing earlier
@@ -88,6 +92,7 @@ impl Default for Limits {
             stall_timeout: Duration::from_secs(30),
             frame_timeout: Duration::from_secs(30),
             frame_bytes_per_s_min: 1 << 10,
+            handshake_timeout: Duration::from_secs(5),
             close_flush_timeout: Duration::from_secs(5),
             linger_timeout: Duration::from_secs(2),
             linger_bytes_max: 16 << 20,

@@ -12,6 +12,7 @@ use crate::remote::Port;
 use crate::stats::ShardStats;
 use crate::time::Time;
 use crate::transmit::Transmit;
+use crate::unfinished::Unfinished;
 
 /// The shared state of a shard: the turn's time, recycled memory, counters, the user's service.
 ///
@@ -27,6 +28,12 @@ pub struct ShardLocal {
     pub service: Box<dyn Any>,
     /// How other threads reach the shard's connections.
     pub port: Arc<dyn Port>,
+    /// The wall clock at [`Time::ZERO`], in milliseconds since the Unix epoch. Drivers set it once at their
+    /// start; a clock that is set later is not followed.
+    pub unix_ms_at_zero: u64,
+    /// Where [`ShardLocal::random`] goes on; drivers set it from the system's randomness.
+    pub random_state: u64,
+    pub(crate) unfinished: Unfinished,
     transmits: Vec<Transmit>,
     transmits_made: usize,
     arena: BytesMut,
@@ -41,6 +48,9 @@ impl ShardLocal {
             stats: ShardStats::default(),
             service,
             port,
+            unix_ms_at_zero: 0,
+            random_state: 0,
+            unfinished: Unfinished::default(),
             transmits: Vec::new(),
             transmits_made: 0,
             arena: BytesMut::new(),
@@ -57,6 +67,19 @@ impl ShardLocal {
             self.transmits_made += 1;
             self.transmits.push(Transmit::with_room());
         }
+    }
+
+    /// The wall clock, in milliseconds since the Unix epoch.
+    pub fn unix_ms(&self) -> u64 {
+        self.unix_ms_at_zero.saturating_add(self.now.as_nanos() / 1_000_000)
+    }
+
+    /// A number that does not come again: SplitMix64 (Steele, Lea, Flood 2014). Not a secret.
+    pub fn random(&mut self) -> u64 {
+        self.random_state = self.random_state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.random_state ^ (self.random_state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
     }
 
     /// An empty transmit whose list has been used before, if one is at hand.

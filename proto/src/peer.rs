@@ -2,21 +2,29 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::handshake::HandshakeInfo;
+use crate::tls::TlsFacts;
 
 /// What is known about the peer when a connection is made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct PeerInfo {
     /// The peer's transport address.
     pub addr: PeerAddr,
     /// The process at the other end of a unix socket, where the system tells.
     pub credentials: Option<PeerCredentials>,
+    /// What TLS agreed on and the peer's certificate; `None` without TLS.
+    pub tls: Option<Arc<TlsFacts>>,
+    /// The handshake that was accepted; `None` on the connecting side and where none is asked for.
+    pub handshake: Option<Arc<HandshakeInfo>>,
 }
 
 impl PeerInfo {
     /// A peer known by its address only.
     pub const fn new(addr: PeerAddr) -> Self {
-        Self { addr, credentials: None }
+        Self { addr, credentials: None, tls: None, handshake: None }
     }
 }
 

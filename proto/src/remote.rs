@@ -126,6 +126,11 @@ impl Remote {
         woken.into_iter().for_each(Waker::wake);
     }
 
+    /// Has the shard look at the connection, for nothing in particular.
+    pub(crate) fn recheck(&self) {
+        self.request(0);
+    }
+
     fn request(&self, bit: u8) {
         if self.requests.fetch_or(bit | POSTED, Ordering::AcqRel) & POSTED == 0 {
             self.port.post(self.id);

@@ -6,15 +6,17 @@ use std::sync::Arc;
 
 use crate::close::{Action, CloseReason};
 use crate::config::Config;
-use crate::connection::{Connection, PAUSE_REPLY, PAUSE_USER};
+use crate::connection::{Connection, PAUSE_OPENING, PAUSE_REPLY, PAUSE_USER};
 use crate::context::Context;
 use crate::decoder::Frame;
 use crate::handler::Handler;
 use crate::id::ConnId;
 use crate::local::ShardLocal;
 use crate::message::{Message, RecvBuffer};
+use crate::opening::Opening;
 use crate::owner::Owner;
 use crate::peer::PeerInfo;
+use crate::secure::Secure;
 use crate::time::Time;
 use crate::transmit::Transmit;
 
@@ -26,18 +28,24 @@ pub struct Session<H> {
     owner: Option<Owner<H>>,
     /// `None` before the connection opened, and after a panic.
     handler: Option<H>,
+    /// What stands between the established transport and `on_open`.
+    pub(crate) opening: Option<Box<Opening>>,
     opened: bool,
 }
 
 impl<H: Handler> Session<H> {
     /// A session over a transport that is established. Call [`Session::open`] next.
     pub fn new(id: ConnId, peer: PeerInfo, config: Arc<Config>, owner: Owner<H>) -> Self {
-        Self { conn: Connection::new(id, peer, config), owner: Some(owner), handler: None, opened: false }
+        Self { conn: Connection::new(id, peer, config), owner: Some(owner), handler: None, opening: None, opened: false }
     }
 
-    /// The transport is established: makes the handler and runs `on_open`.
-    pub fn open(&mut self, local: &mut ShardLocal) {
+    /// The peer is accepted: makes the handler and runs `on_open`.
+    pub(crate) fn opened(&mut self, local: &mut ShardLocal) {
         let Some(owner) = self.owner.take() else { return };
+        if self.opening.take().is_some() {
+            local.unfinished.leave(self.conn.id);
+            self.conn.resume(PAUSE_OPENING);
+        }
         self.handler = owner.make(local, &self.conn.peer);
         if self.handler.is_none() {
             self.conn.abort(CloseReason::HandlerPanicked);
@@ -66,21 +74,58 @@ impl<H: Handler> Session<H> {
         let bytes = buffer.as_slice();
         self.conn.stats.bytes_in += bytes.len() as u64;
         local.stats.bytes_in += bytes.len() as u64;
-        if !self.conn.is_open() {
-            self.conn.discard(bytes.len());
-            return;
+        match self.conn.secure.take() {
+            Some(secure) if self.conn.is_open() => self.handle_records(local, secure, bytes),
+            secure => {
+                self.conn.secure = secure;
+                self.handle_input(local, buffer);
+            }
         }
-        let mut delivered = 0;
-        if self.conn.is_delivering() && self.conn.held.is_empty() {
-            delivered = self.deliver(local, buffer, bytes);
+        self.settle(local);
+    }
+
+    /// Takes TLS records; what they carry is input like any other.
+    fn handle_records(&mut self, local: &mut ShardLocal, mut secure: Box<Secure>, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() && self.conn.is_open() {
+            let fault = secure.filter.read_tls(&mut rest).err();
+            if !secure.filter.is_handshaking() && self.conn.peer.tls.is_none() && fault.is_none() {
+                self.secured(local, &secure);
+            }
+            while let plain @ [_, ..] = secure.filter.plaintext() {
+                let len = plain.len();
+                self.handle_input(local, &Unleased(plain));
+                secure.filter.consume(len);
+            }
+            if let Some(fault) = fault {
+                secure.note_fault();
+                self.opening = None;
+                self.conn.outbox.clear(local);
+                self.conn.begin_close(local.now, CloseReason::Tls(fault));
+            } else if secure.filter.peer_has_closed() {
+                self.conn.note_eof();
+            }
         }
-        let rest = bytes.get(delivered..).unwrap_or_default();
+        self.conn.discard(rest.len());
+        self.conn.secure = Some(secure);
+    }
+
+    /// Takes plain input, in order.
+    fn handle_input(&mut self, local: &mut ShardLocal, buffer: &dyn RecvBuffer) {
+        let bytes = buffer.as_slice();
+        let mut taken = 0;
+        if self.conn.held.is_empty() {
+            taken = self.handle_opening(local, bytes);
+            if self.opening.is_none() && self.conn.is_delivering() {
+                taken = self.deliver(local, buffer, bytes, taken);
+            }
+        }
+        let rest = bytes.get(taken..).unwrap_or_default();
         if self.conn.is_open() {
             self.conn.held.append(rest, &mut local.pool);
         } else {
             self.conn.discard(rest.len());
         }
-        self.settle(local);
     }
 
     /// The peer ended its stream: nothing more will be received.
@@ -114,12 +159,13 @@ impl<H: Handler> Session<H> {
         self.conn.stats.bytes_out += taken as u64;
         local.stats.bytes_out += taken as u64;
         local.stats.short_sends += u64::from(result.is_ok() && taken < transmit.len());
-        self.conn.outbox.handle_transmitted(transmit, taken, local);
+        self.conn.handle_transmitted(transmit, taken, local);
         if let Err(kind) = result {
             self.handle_transport_error(kind);
             return;
         }
         self.note_flushed();
+        self.note_opening_left(local);
         let drained = self.conn.outbox.take_drain();
         self.conn.note_output(local.now, taken > 0);
         if drained && self.conn.is_open() {
@@ -135,6 +181,9 @@ impl<H: Handler> Session<H> {
 
     /// Another thread posted this connection's id through the shard's [`Port`](crate::Port).
     pub fn handle_remote(&mut self, local: &mut ShardLocal) {
+        if self.opening.is_some() {
+            self.wake_opening(local);
+        }
         let Some(remote) = self.conn.remote.clone() else { return };
         let asked = remote.take_requests();
         if asked.abort {
@@ -176,11 +225,13 @@ impl<H: Handler> Session<H> {
     /// The earliest deadline; [`Session::handle_timeout`] wants to be called then. It may move later without
     /// notice, never earlier without a `handle_*` call.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.conn.poll_timeout()
+        let opening = self.opening.as_ref().and_then(|opening| opening.deadline);
+        [self.conn.poll_timeout(), opening].into_iter().flatten().min()
     }
 
     /// Acts on the deadlines that have passed by now; early calls do nothing.
     pub fn handle_timeout(&mut self, local: &mut ShardLocal) {
+        self.handle_opening_timeout(local.now);
         self.conn.handle_timeout(local.now);
     }
 
@@ -195,6 +246,7 @@ impl<H: Handler> Session<H> {
             remote.close(reason.clone());
         }
         if let Some(owner) = self.owner.take() {
+            local.unfinished.leave(self.conn.id);
             owner.reject(local, reason.clone());
         }
         if self.opened {
@@ -207,6 +259,7 @@ impl<H: Handler> Session<H> {
         if let Some(remote) = conn.remote.take() {
             remote.close(reason);
         }
+        conn.secure.iter_mut().for_each(|secure| secure.clear(local));
         conn.outbox.clear(local);
         conn.decoder.abandon(&mut local.pool);
         conn.held.clear(&mut local.pool);
@@ -215,13 +268,19 @@ impl<H: Handler> Session<H> {
 
     /// Decodes `bytes` of `buffer` and runs the handler until the data or the handler's patience ends.
     /// Returns how many bytes were used. One unwind boundary for the whole buffer.
-    fn deliver(&mut self, local: &mut ShardLocal, buffer: &dyn RecvBuffer, bytes: &[u8]) -> usize {
+    fn deliver(
+        &mut self,
+        local: &mut ShardLocal,
+        buffer: &dyn RecvBuffer,
+        bytes: &[u8],
+        start: usize,
+    ) -> usize {
         let Some(handler) = self.handler.as_mut() else { return bytes.len() };
         let conn = &mut self.conn;
-        let mut rest = bytes;
+        let mut rest = bytes.get(start..).unwrap_or_default();
         let before = conn.stats.messages_in;
         let run = AssertUnwindSafe(|| {
-            decode(handler, conn, local, buffer, &mut rest);
+            decode(handler, conn, local, buffer, bytes.len(), &mut rest);
             if conn.stats.messages_in != before {
                 handler.on_batch_end(&mut Context { conn, local });
             }
@@ -239,9 +298,8 @@ impl<H: Handler> Session<H> {
     fn settle(&mut self, local: &mut ShardLocal) {
         while self.conn.is_delivering() && !self.conn.held.is_empty() {
             let (held, start) = self.conn.held.take();
-            let undelivered = held.get(start..).unwrap_or_default();
-            let used = self.deliver(local, &Unleased(undelivered), undelivered);
-            self.conn.held.put_back(held, start + used, &mut local.pool);
+            let used = self.deliver(local, &Unleased(&held), &held, start);
+            self.conn.held.put_back(held, used, &mut local.pool);
         }
         self.conn.restart_frame_clock(local.now);
         self.conn.settle_eof(local.now);
@@ -308,9 +366,9 @@ fn decode<H: Handler>(
     conn: &mut Connection,
     local: &mut ShardLocal,
     buffer: &dyn RecvBuffer,
+    total: usize,
     rest: &mut &[u8],
 ) {
-    let total = rest.len();
     while conn.is_delivering() {
         match conn.decoder.next(rest, &mut local.pool) {
             Ok(Some(Frame::Whole(payload))) => {
