@@ -44,6 +44,8 @@ mod session;
 mod stats;
 mod time;
 mod timer;
+#[cfg(feature = "tls")]
+mod tls;
 mod transmit;
 mod waiter;
 
@@ -72,5 +74,10 @@ pub use session::Session;
 pub use stats::{ConnectionStats, ShardStats};
 pub use time::Time;
 pub use timer::TimerWheel;
+#[cfg(feature = "tls")]
+pub use tls::{
+    ClientTls, DangerousTlsOptions, NoFiles, Pem, ServerTls, TlsAlert, TlsClock, TlsExporter, TlsFacts,
+    TlsFault, TlsFiles, TlsFilter, TlsOptionError, TlsOptions, TlsVersion,
+};
 pub use transmit::{Segment, Transmit};
 pub use waiter::Waiter;
