@@ -48,7 +48,7 @@ mod session;
 mod stats;
 mod time;
 mod timer;
-pub mod tls;
+mod tls;
 mod transmit;
 mod unfinished;
 mod waiter;
@@ -79,5 +79,9 @@ pub use session::Session;
 pub use stats::{ConnectionStats, ShardStats};
 pub use time::Time;
 pub use timer::TimerWheel;
+pub use tls::{
+    ClientTls, DangerousTlsOptions, NoFiles, Pem, ServerTls, TlsAlert, TlsClock, TlsExporter, TlsFacts,
+    TlsFault, TlsFiles, TlsFilter, TlsOptionError, TlsOptions, TlsVersion,
+};
 pub use transmit::{Segment, Transmit};
 pub use waiter::Waiter;
