@@ -4,8 +4,8 @@ use std::io;
 
 use crate::error::FrameTooLarge;
 use crate::handshake::HandshakeFault;
-use crate::tls::TlsFault;
 use crate::time::Time;
+use crate::tls::TlsFault;
 
 /// Why a connection ended; the first reason wins.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -78,7 +78,8 @@ impl Config {
 
     /// Whether peers come unasked and have something to prove before they are let in.
     pub(crate) const fn accepts_strangers(&self) -> bool {
-        matches!(self.tls, Some(TlsRole::Server(_))) || matches!(self.handshake, Some(HandshakeRole::Expect(_)))
+        matches!(self.tls, Some(TlsRole::Server(_)))
+            || matches!(self.handshake, Some(HandshakeRole::Expect(_)))
     }
 
     /// Checks the configuration as a whole.

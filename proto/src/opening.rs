@@ -13,7 +13,8 @@ use crate::decoder::{Decoder, Frame};
 use crate::error::FrameTooLarge;
 use crate::handler::Handler;
 use crate::handshake::{
-    ClientHandshake, HandshakeAck, HandshakeFault, HandshakeInfo, Judgement, ObjectScanner, Verdict,
+    ClientHandshake, HandshakeAck, HandshakeFault, HandshakeInfo, Judgement, ObjectScanner, TransportFacts,
+    Verdict,
 };
 use crate::local::ShardLocal;
 use crate::priority::Priority;
@@ -156,7 +157,7 @@ impl<H: Handler> Session<H> {
     fn send_handshake(&mut self, local: &mut ShardLocal, handshake: &ClientHandshake) {
         let (config, unix_ms) = (self.conn.config.clone(), local.unix_ms());
         let random = (u128::from(local.random()) << 64 | u128::from(local.random())).to_be_bytes();
-        let tags = self.conn.peer.tls.as_ref().map(|tls| tls.handshake_tags()).unwrap_or_default();
+        let tags = self.conn.peer.tls.iter().flat_map(|tls| tls.handshake_tags()).collect::<Vec<_>>();
         let payload = match handshake.encode(&tags, unix_ms, random) {
             Ok(payload) => payload,
             Err(fault) => return self.conn.abort(CloseReason::Handshake(fault)),
@@ -205,7 +206,7 @@ impl<H: Handler> Session<H> {
     fn judge(&mut self, local: &mut ShardLocal, payload: &[u8]) {
         let config = self.conn.config.clone();
         let Some(HandshakeRole::Expect(policy)) = &config.handshake else { return };
-        let facts = self.conn.peer.tls.as_ref().map(|tls| tls.transport_facts()).unwrap_or_default();
+        let facts = self.conn.peer.tls.as_deref().map(TransportFacts::from).unwrap_or_default();
         match policy.judge(payload, &facts, &self.conn.peer, local.unix_ms()) {
             Judgement::Accept(info) => self.accept(local, info),
             Judgement::Reject(fault) => self.reject(local, fault),

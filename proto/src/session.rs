@@ -23,7 +23,7 @@ use crate::transmit::Transmit;
 /// One established connection and its handler. See the crate's documentation for the driver's contract.
 #[derive(Debug)]
 pub struct Session<H> {
-    conn: Connection,
+    pub(crate) conn: Connection,
     /// Who will own the messages; `None` once the connection opened.
     owner: Option<Owner<H>>,
     /// `None` before the connection opened, and after a panic.
@@ -36,7 +36,13 @@ pub struct Session<H> {
 impl<H: Handler> Session<H> {
     /// A session over a transport that is established. Call [`Session::open`] next.
     pub fn new(id: ConnId, peer: PeerInfo, config: Arc<Config>, owner: Owner<H>) -> Self {
-        Self { conn: Connection::new(id, peer, config), owner: Some(owner), handler: None, opening: None, opened: false }
+        Self {
+            conn: Connection::new(id, peer, config),
+            owner: Some(owner),
+            handler: None,
+            opening: None,
+            opened: false,
+        }
     }
 
     /// The peer is accepted: makes the handler and runs `on_open`.
