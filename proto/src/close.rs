@@ -27,6 +27,13 @@ pub enum CloseReason {
     /// The peer took no bytes for `stall_timeout` while the outbox was backed up.
     #[error("the peer stopped reading")]
     Stalled,
+    /// A message found the outbox full, and [`OverflowPolicy::Close`](crate::OverflowPolicy::Close) was asked
+    /// for.
+    #[error("Backpressure limit exceeded")]
+    Backpressure,
+    /// No byte moved in either direction for `idle_timeout`.
+    #[error("the connection was idle")]
+    IdleTimeout,
     /// This side asked for it.
     #[error("closed by this side")]
     Local,
@@ -72,7 +79,10 @@ impl From<CloseReason> for io::Error {
             CloseReason::PeerTruncated => io::ErrorKind::UnexpectedEof,
             CloseReason::PeerReset => io::ErrorKind::ConnectionReset,
             CloseReason::FrameTooLarge(_) => io::ErrorKind::InvalidData,
-            CloseReason::FrameTimeout | CloseReason::Stalled => io::ErrorKind::TimedOut,
+            CloseReason::FrameTimeout | CloseReason::Stalled | CloseReason::IdleTimeout => {
+                io::ErrorKind::TimedOut
+            }
+            CloseReason::Backpressure => io::ErrorKind::Other,
             CloseReason::HandlerPanicked => io::ErrorKind::Other,
             CloseReason::Refused => io::ErrorKind::ConnectionRefused,
             CloseReason::Transport(kind) => *kind,

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
@@ -19,6 +20,9 @@ use crate::transmit::Transmit;
 pub struct ShardLocal {
     /// The time of this turn; the driver reads its clock once per turn.
     pub now: Time,
+    /// The wall clock at [`Time::ZERO`], in milliseconds since 1970. The driver reads it once at the start; a
+    /// clock that is set later is not followed. Zero where nobody asks for the wall clock.
+    pub unix_ms_at_zero: u64,
     /// Recycled buffers.
     pub pool: ChunkPool,
     /// Counters of the shard.
@@ -37,6 +41,7 @@ impl ShardLocal {
     pub fn new(service: Box<dyn Any>, port: Arc<dyn Port>) -> Self {
         Self {
             now: Time::ZERO,
+            unix_ms_at_zero: 0,
             pool: ChunkPool::default(),
             stats: ShardStats::default(),
             service,
@@ -45,6 +50,17 @@ impl ShardLocal {
             transmits_made: 0,
             arena: BytesMut::new(),
         }
+    }
+
+    /// Sets the wall clock: the time since 1970 at the present [`ShardLocal::now`].
+    pub fn set_wall_clock(&mut self, since_1970: Duration) {
+        let unix_ms = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
+        self.unix_ms_at_zero = unix_ms.saturating_sub(self.now.as_nanos() / NANOS_PER_MS);
+    }
+
+    /// The wall clock of this turn, in milliseconds since 1970.
+    pub const fn unix_ms(&self) -> u64 {
+        self.unix_ms_at_zero.saturating_add(self.now.as_nanos() / NANOS_PER_MS)
     }
 
     /// Makes what the connections open now may need at the same time: for each one submission in flight and
@@ -104,6 +120,7 @@ impl Port for NoPort {
     fn post(&self, _id: ConnId) {}
 }
 
+const NANOS_PER_MS: u64 = 1_000_000;
 /// Lists kept for reuse: as many submissions as a turn usually makes.
 const TRANSMITS_MAX: usize = 1024;
 /// More connections than this rarely answer in the same instant.

@@ -35,6 +35,7 @@ impl<H: Handler> Session<H> {
     /// Runs `on_open`.
     pub fn open(&mut self, local: &mut ShardLocal) {
         self.opened = true;
+        self.conn.start_clocks(local.now);
         local.stats.opened += 1;
         local.stats.connections += 1;
         local.stock();
@@ -57,6 +58,7 @@ impl<H: Handler> Session<H> {
         let bytes = buffer.as_slice();
         self.conn.stats.bytes_in += bytes.len() as u64;
         local.stats.bytes_in += bytes.len() as u64;
+        self.conn.note_activity(local.now);
         if !self.conn.is_open() {
             self.conn.discard(bytes.len());
             return;
@@ -115,7 +117,7 @@ impl<H: Handler> Session<H> {
         self.conn.note_output(local.now, taken > 0);
         if drained && self.conn.is_open() {
             self.conn.stats.drains += 1;
-            self.conn.resume(PAUSE_REPLY);
+            self.conn.resume(PAUSE_REPLY, local.now);
             self.call(local, |handler, conn| handler.on_drain(conn));
         }
         if self.conn.remote_waits {
@@ -133,9 +135,13 @@ impl<H: Handler> Session<H> {
             return;
         }
         if asked.resume {
-            self.conn.resume(PAUSE_USER);
+            self.conn.resume(PAUSE_USER, local.now);
         }
         self.take_staged(local, asked.close);
+        if asked.overflow && self.conn.remote_waits && self.conn.is_open() {
+            self.conn.abort(CloseReason::Backpressure);
+            return;
+        }
         if asked.close {
             self.conn.begin_close(local.now, CloseReason::Local);
         }
@@ -172,7 +178,7 @@ impl<H: Handler> Session<H> {
 
     /// Acts on the deadlines that have passed by now; early calls do nothing.
     pub fn handle_timeout(&mut self, local: &mut ShardLocal) {
-        self.conn.handle_timeout(local.now);
+        self.conn.handle_timeout(local);
     }
 
     /// The connection is over: runs `on_close`, tells other threads and gives buffers back.
