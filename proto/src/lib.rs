@@ -79,3 +79,6 @@ pub use timer::TimerWheel;
 pub use token_bucket::{RateLimit, TokenBucket};
 pub use transmit::{Segment, Transmit};
 pub use waiter::Waiter;
+
+#[cfg(test)]
+mod flow_tests;

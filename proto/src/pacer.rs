@@ -107,3 +107,7 @@ impl Allowance {
 
 /// Without framing a wake-up should be worth a system call.
 const PART_MIN: u64 = 4096;
+
+#[cfg(test)]
+#[path = "pacing_tests.rs"]
+mod tests;
