@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use crossbeam_channel::Receiver;
 use qwormhole_proto::{
@@ -69,6 +69,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
     pub(crate) fn new(ring: R, service: S, parts: ShardParts<R, S>) -> Self {
         let mut local = ShardLocal::new(Box::new(service) as Box<dyn Any>, parts.mailbox.clone());
         local.now = ring.now();
+        local.set_wall_clock(UNIX_EPOCH.elapsed().unwrap_or_default());
         parts.mailbox.set_waker(ring.waker());
         Self {
             timers: TimerWheel::new(local.now),

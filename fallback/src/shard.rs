@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, UNIX_EPOCH};
 
 use qwormhole_proto::{
     Admission, CloseReason, Config, ConnectError, Owner, Service, ShardLocal, ShutdownReport,
@@ -48,10 +48,13 @@ impl Shard {
         service: S,
         mailbox: Arc<Mailbox>,
     ) -> Self {
-        let local = ShardLocal::new(Box::new(service), mailbox.clone());
+        let clock = Clock::start();
+        let mut local = ShardLocal::new(Box::new(service), mailbox.clone());
+        local.now = clock.now();
+        local.set_wall_clock(UNIX_EPOCH.elapsed().unwrap_or_default());
         Self {
             index,
-            clock: Clock::start(),
+            clock,
             slots: RefCell::new(Slots::new(connections_max)),
             turning: RefCell::new(Turning { local, recv: RecvSpace::new() }),
             mailbox,

@@ -29,6 +29,13 @@ pub enum CloseReason {
     /// The peer took no bytes for `stall_timeout` while the outbox was backed up.
     #[error("the peer stopped reading")]
     Stalled,
+    /// A message found the outbox full, and [`OverflowPolicy::Close`](crate::OverflowPolicy::Close) was asked
+    /// for.
+    #[error("Backpressure limit exceeded")]
+    Backpressure,
+    /// No byte moved in either direction for `idle_timeout`.
+    #[error("the connection was idle")]
+    IdleTimeout,
     /// This side asked for it.
     #[error("closed by this side")]
     Local,
@@ -87,9 +94,11 @@ impl From<CloseReason> for io::Error {
             CloseReason::PeerReset => io::ErrorKind::ConnectionReset,
             CloseReason::FrameTooLarge(_) | CloseReason::Tls(_) => io::ErrorKind::InvalidData,
             CloseReason::Handshake(_) => io::ErrorKind::PermissionDenied,
-            CloseReason::FrameTimeout | CloseReason::Stalled | CloseReason::HandshakeTimeout => {
-                io::ErrorKind::TimedOut
-            }
+            CloseReason::FrameTimeout
+            | CloseReason::Stalled
+            | CloseReason::IdleTimeout
+            | CloseReason::HandshakeTimeout => io::ErrorKind::TimedOut,
+            CloseReason::Backpressure => io::ErrorKind::Other,
             CloseReason::HandlerPanicked => io::ErrorKind::Other,
             CloseReason::Refused | CloseReason::HandshakeOverload => io::ErrorKind::ConnectionRefused,
             CloseReason::Transport(kind) => *kind,

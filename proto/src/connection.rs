@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::close::{Action, CloseReason, Phase};
-use crate::config::Config;
+use crate::config::{Config, OverflowPolicy};
 use crate::decoder::Decoder;
+use crate::error::{SendError, SendErrorKind};
+use crate::heartbeat::Pulse;
 use crate::held::Held;
 use crate::id::ConnId;
 use crate::local::ShardLocal;
 use crate::outbox::Outbox;
 use crate::peer::PeerInfo;
+use crate::priority::Priority;
 use crate::remote::{Port, Remote};
 use crate::secure::Secure;
 use crate::stats::ConnectionStats;
@@ -47,6 +50,9 @@ pub struct Connection {
     discarded_bytes: u64,
     frame_clock: Option<FrameClock>,
     stalled_since: Option<Time>,
+    /// When a byte last moved; `None` before the connection opened.
+    active_at: Option<Time>,
+    pulse: Option<Pulse>,
 }
 
 /// When the unfinished frame began and last grew.
@@ -60,12 +66,13 @@ impl Connection {
     /// A connection whose transport is established.
     pub fn new(id: ConnId, peer: PeerInfo, config: Arc<Config>) -> Self {
         let decoder = Decoder::new(config.framing, config.limits.max_frame_len);
+        let outbox = Outbox::new(&config);
         Self {
             id,
             peer,
             config,
             decoder,
-            outbox: Outbox::default(),
+            outbox,
             secure: None,
             held: Held::default(),
             stats: ConnectionStats::default(),
@@ -80,7 +87,16 @@ impl Connection {
             discarded_bytes: 0,
             frame_clock: None,
             stalled_since: None,
+            active_at: None,
+            pulse: None,
         }
+    }
+
+    /// The connection opens: it can be idle from now on, and heartbeats begin.
+    pub(crate) fn start_clocks(&mut self, now: Time) {
+        self.active_at = Some(now);
+        let heartbeat = self.config.heartbeat.as_ref();
+        self.pulse = heartbeat.map(|heartbeat| Pulse { due: now + heartbeat.interval, unsent: false });
     }
 
     /// The connection's id.
@@ -128,8 +144,16 @@ impl Connection {
         self.frame_clock = None;
     }
 
-    pub(crate) fn resume(&mut self, why: u8) {
+    pub(crate) fn resume(&mut self, why: u8, now: Time) {
         self.pauses &= !why;
+        self.note_activity(now);
+    }
+
+    /// A byte moved, or this side no longer keeps it from moving.
+    pub(crate) const fn note_activity(&mut self, now: Time) {
+        if self.active_at.is_some() {
+            self.active_at = Some(now);
+        }
     }
 
     /// Begins a lingering close: what is queued still leaves, within `close_flush_timeout`.
@@ -151,6 +175,16 @@ impl Connection {
             self.frame_clock = None;
             self.stalled_since = None;
         }
+    }
+
+    /// What a refused message means: with [`OverflowPolicy::Close`] a full outbox ends the connection.
+    #[cold]
+    pub(crate) fn refuse<P>(&mut self, refused: SendError<P>) -> SendError<P> {
+        if self.config.overflow != OverflowPolicy::Close || !refused.is_retryable() {
+            return refused;
+        }
+        self.abort(CloseReason::Backpressure);
+        SendError { kind: SendErrorKind::Closed(CloseReason::Backpressure), ..refused }
     }
 
     /// Input that arrived while the connection is ending is counted and dropped.
@@ -219,9 +253,16 @@ impl Connection {
         }
     }
 
-    /// Keeps the stall clock after the outbox changed; `progress` when the kernel took bytes.
+    /// Keeps the clocks after the outbox changed; `progress` when the kernel took bytes. What waits for our own
+    /// rate limit is not the peer's fault.
     pub(crate) fn note_output(&mut self, now: Time, progress: bool) {
-        if !self.outbox.is_backed_up() || !self.is_open() {
+        if progress {
+            self.note_activity(now);
+            if let Some(pulse) = &mut self.pulse {
+                pulse.unsent = pulse.unsent && self.outbox.holds(Priority::HEARTBEAT);
+            }
+        }
+        if !self.outbox.is_backed_up() || !self.is_open() || self.outbox.wakes_at().is_some() {
             self.stalled_since = None;
         } else if progress || self.stalled_since.is_none() {
             self.stalled_since = Some(now);
@@ -234,13 +275,17 @@ impl Connection {
             return None;
         }
         let bytes_max = self.config.limits.transmit_bytes_max;
-        match &mut self.secure {
+        let transmit = match &mut self.secure {
             None => self.outbox.poll_transmit(bytes_max, local),
             Some(secure) => {
                 let ending = matches!(self.phase, Phase::Flushing { .. });
                 secure.poll_transmit(&mut self.outbox, bytes_max, ending, local)
             }
+        };
+        if self.outbox.is_paced() {
+            self.note_output(local.now, false);
         }
+        transmit
     }
 
     /// The kernel took the first `n` bytes of the submission in flight.
@@ -269,19 +314,47 @@ impl Connection {
             let idle = clock.last_byte + limit;
             idle.min(self.slow_frame_deadline(clock, limit))
         });
-        [self.phase.deadline(), stall, frame].into_iter().flatten().min()
+        [
+            self.phase.deadline(),
+            stall,
+            frame,
+            self.wake_deadline(),
+            self.pulse_deadline(),
+            self.idle_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// When the rate limit lets the next frame leave.
+    fn wake_deadline(&self) -> Option<Time> {
+        let flows = matches!(self.phase, Phase::Open | Phase::Flushing { .. });
+        self.outbox.wakes_at().filter(|_| flows)
+    }
+
+    fn pulse_deadline(&self) -> Option<Time> {
+        self.pulse.filter(|_| self.is_open()).map(|pulse| pulse.due)
+    }
+
+    fn idle_deadline(&self) -> Option<Time> {
+        let limit = enabled(self.config.limits.idle_timeout)?;
+        let held_back = self.pauses & PAUSE_USER != 0 || self.outbox.wakes_at().is_some();
+        self.active_at.filter(|_| self.is_open() && !held_back).map(|since| since + limit)
     }
 
     /// Acts on every deadline that has passed, those included that only come of another one's action.
-    pub(crate) fn handle_timeout(&mut self, now: Time) {
-        while self.poll_timeout().is_some_and(|deadline| deadline <= now) {
-            self.expire(now);
+    pub(crate) fn handle_timeout(&mut self, local: &mut ShardLocal) {
+        while self.poll_timeout().is_some_and(|deadline| deadline <= local.now) {
+            self.expire(local);
         }
     }
 
     /// Acts on one deadline that has passed; none of them is asked for again.
-    fn expire(&mut self, now: Time) {
-        if self.phase.deadline().is_some_and(|deadline| deadline <= now) {
+    fn expire(&mut self, local: &mut ShardLocal) {
+        let now = local.now;
+        let due = |deadline: Option<Time>| deadline.is_some_and(|deadline| deadline <= now);
+        if due(self.phase.deadline()) {
             // The reason that began the close stands; the flush or the peer's FIN is given up.
             self.phase = Phase::Closed;
             return;
@@ -290,8 +363,36 @@ impl Connection {
         if stall.is_some_and(|(limit, since)| since + limit <= now) {
             // The peer takes no bytes, so a flush could only wait for another deadline.
             self.abort(CloseReason::Stalled);
+        } else if due(self.wake_deadline()) {
+            // The driver asks for a submission next and finds the frame.
+            self.outbox.wake();
+            self.note_activity(now);
+        } else if due(self.pulse_deadline()) {
+            self.beat(local);
+        } else if due(self.idle_deadline()) {
+            self.begin_close(now, CloseReason::IdleTimeout);
         } else {
             self.begin_close(now, CloseReason::FrameTimeout);
+        }
+    }
+
+    /// Queues a heartbeat, unless the last one still waits or there is no room for it.
+    fn beat(&mut self, local: &mut ShardLocal) {
+        let config = self.config.clone();
+        let (Some(heartbeat), Some(pulse)) = (&config.heartbeat, &mut self.pulse) else { return };
+        pulse.advance(local.now, heartbeat.interval);
+        if pulse.unsent {
+            return;
+        }
+        let accepted = heartbeat.payload.with_bytes(local.unix_ms(), |payload| {
+            self.outbox.has_room(&config.limits, payload.len())
+                && self.outbox.push(&config, Priority::HEARTBEAT, payload, local).is_ok()
+        });
+        if accepted {
+            pulse.unsent = true;
+            self.stats.messages_out += 1;
+            local.stats.messages_out += 1;
+            self.note_output(local.now, false);
         }
     }
 

@@ -29,8 +29,8 @@ impl Context<'_> {
     ///
     /// # Errors
     ///
-    /// Gives the message back when the outbox is full (`on_drain` follows), the message is too large or the
-    /// connection is ending.
+    /// Gives the message back when the outbox is full (`on_drain` follows, or the connection ends:
+    /// [`OverflowPolicy`](crate::OverflowPolicy)), the message is too large or the connection is ending.
     #[inline]
     pub fn send<P: Payload>(&mut self, payload: P) -> Result<(), SendError<P>> {
         self.send_with(Priority::DEFAULT, payload)
@@ -46,7 +46,9 @@ impl Context<'_> {
         if let Some(reason) = self.conn.close_reason() {
             return Err(SendError { kind: SendErrorKind::Closed(reason.clone()), payload });
         }
-        self.conn.outbox.push(&self.conn.config, priority, payload, self.local)?;
+        if let Err(refused) = self.conn.outbox.push(&self.conn.config, priority, payload, self.local) {
+            return Err(self.conn.refuse(refused));
+        }
         self.conn.stats.messages_out += 1;
         self.local.stats.messages_out += 1;
         self.conn.note_output(self.local.now, false);
@@ -109,7 +111,7 @@ impl Context<'_> {
 
     /// Undoes [`Context::pause`].
     pub fn resume(&mut self) {
-        self.conn.resume(PAUSE_USER);
+        self.conn.resume(PAUSE_USER, self.local.now);
     }
 
     /// The connection's id, by which other threads may name it.

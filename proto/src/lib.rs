@@ -29,6 +29,7 @@ mod endpoint;
 mod error;
 mod handler;
 pub mod handshake;
+mod heartbeat;
 mod held;
 mod id;
 mod limits;
@@ -37,6 +38,7 @@ mod message;
 mod opening;
 mod outbox;
 mod owner;
+mod pacer;
 mod payload;
 mod peer;
 mod priority;
@@ -49,13 +51,14 @@ mod stats;
 mod time;
 mod timer;
 mod tls;
+mod token_bucket;
 mod transmit;
 mod unfinished;
 mod waiter;
 
 pub use chunk::ChunkPool;
 pub use close::{Action, CloseReason};
-pub use config::{Config, Framing, HandshakeRole, TlsRole};
+pub use config::{Config, Framing, HandshakeRole, OverflowPolicy, TlsRole};
 pub use connection::Connection;
 pub use context::Context;
 pub use decoder::{Decoder, Frame};
@@ -64,6 +67,7 @@ pub use encoder::{FRAME_HEADER_LEN, frame_header};
 pub use endpoint::{AcceptBackoff, Admission, Endpoint, Refusal};
 pub use error::{ConfigError, FrameTooLarge, SendError, SendErrorKind};
 pub use handler::{Handler, Service};
+pub use heartbeat::{Heartbeat, HeartbeatPayload};
 pub use id::ConnId;
 pub use limits::Limits;
 pub use local::ShardLocal;
@@ -83,5 +87,9 @@ pub use tls::{
     ClientTls, DangerousTlsOptions, NoFiles, Pem, ServerTls, TlsAlert, TlsClock, TlsExporter, TlsFacts,
     TlsFault, TlsFiles, TlsFilter, TlsOptionError, TlsOptions, TlsVersion,
 };
+pub use token_bucket::{RateLimit, TokenBucket};
 pub use transmit::{Segment, Transmit};
 pub use waiter::Waiter;
+
+#[cfg(test)]
+mod flow_tests;

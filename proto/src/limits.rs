@@ -44,7 +44,7 @@ pub struct Limits {
     /// closes with [`CloseReason::HandshakeTimeout`](crate::CloseReason::HandshakeTimeout). Default 5 s; zero
     /// switches it off.
     pub handshake_timeout: Duration,
-    /// How long a graceful close may flush the outbox. Default 5 s.
+    /// How long a graceful close may flush the outbox, at the rate limit if there is one. Default 5 s.
     pub close_flush_timeout: Duration,
     /// How long a closed write side waits for the peer's FIN while discarding its input; closing earlier
     /// makes the kernel send a reset that destroys replies in flight. Default 2 s.
@@ -54,6 +54,11 @@ pub struct Limits {
     pub linger_bytes_max: u64,
     /// Bytes of one connection submitted before other connections get their turn. Default 256 KiB.
     pub transmit_bytes_max: usize,
+    /// A connection that moves no byte in either direction for this long ends with
+    /// [`CloseReason::IdleTimeout`](crate::CloseReason::IdleTimeout) after a lingering close. Default
+    /// `Duration::ZERO`: off. It stands still while this side's handler has paused reading or this side's own
+    /// rate limit holds messages back; a heartbeat counts as traffic.
+    pub idle_timeout: Duration,
 }
 
 impl Limits {
@@ -97,6 +102,7 @@ impl Default for Limits {
             linger_timeout: Duration::from_secs(2),
             linger_bytes_max: 16 << 20,
             transmit_bytes_max: 256 << 10,
+            idle_timeout: Duration::ZERO,
         }
     }
 }

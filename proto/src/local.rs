@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
@@ -20,6 +21,9 @@ use crate::unfinished::Unfinished;
 pub struct ShardLocal {
     /// The time of this turn; the driver reads its clock once per turn.
     pub now: Time,
+    /// The wall clock at [`Time::ZERO`], in milliseconds since 1970. The driver reads it once at the start; a
+    /// clock that is set later is not followed. Zero where nobody asks for the wall clock.
+    pub unix_ms_at_zero: u64,
     /// Recycled buffers.
     pub pool: ChunkPool,
     /// Counters of the shard.
@@ -28,9 +32,6 @@ pub struct ShardLocal {
     pub service: Box<dyn Any>,
     /// How other threads reach the shard's connections.
     pub port: Arc<dyn Port>,
-    /// The wall clock at [`Time::ZERO`], in milliseconds since the Unix epoch. Drivers set it once at their
-    /// start; a clock that is set later is not followed.
-    pub unix_ms_at_zero: u64,
     /// Where [`ShardLocal::random`] goes on; drivers set it from the system's randomness.
     pub random_state: u64,
     pub(crate) unfinished: Unfinished,
@@ -44,17 +45,28 @@ impl ShardLocal {
     pub fn new(service: Box<dyn Any>, port: Arc<dyn Port>) -> Self {
         Self {
             now: Time::ZERO,
+            unix_ms_at_zero: 0,
             pool: ChunkPool::default(),
             stats: ShardStats::default(),
             service,
             port,
-            unix_ms_at_zero: 0,
             random_state: 0,
             unfinished: Unfinished::default(),
             transmits: Vec::new(),
             transmits_made: 0,
             arena: BytesMut::new(),
         }
+    }
+
+    /// Sets the wall clock: the time since 1970 at the present [`ShardLocal::now`].
+    pub fn set_wall_clock(&mut self, since_1970: Duration) {
+        let unix_ms = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
+        self.unix_ms_at_zero = unix_ms.saturating_sub(self.now.as_nanos() / NANOS_PER_MS);
+    }
+
+    /// The wall clock of this turn, in milliseconds since 1970.
+    pub const fn unix_ms(&self) -> u64 {
+        self.unix_ms_at_zero.saturating_add(self.now.as_nanos() / NANOS_PER_MS)
     }
 
     /// Makes what the connections open now may need at the same time: for each one submission in flight and
@@ -67,11 +79,6 @@ impl ShardLocal {
             self.transmits_made += 1;
             self.transmits.push(Transmit::with_room());
         }
-    }
-
-    /// The wall clock, in milliseconds since the Unix epoch.
-    pub fn unix_ms(&self) -> u64 {
-        self.unix_ms_at_zero.saturating_add(self.now.as_nanos() / 1_000_000)
     }
 
     /// A number that does not come again: SplitMix64 (Steele, Lea, Flood 2014). Not a secret.
@@ -127,6 +134,7 @@ impl Port for NoPort {
     fn post(&self, _id: ConnId) {}
 }
 
+const NANOS_PER_MS: u64 = 1_000_000;
 /// Lists kept for reuse: as many submissions as a turn usually makes.
 const TRANSMITS_MAX: usize = 1024;
 /// More connections than this rarely answer in the same instant.

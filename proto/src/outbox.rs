@@ -7,9 +7,11 @@ use crate::encoder::FRAME_HEADER_LEN;
 use crate::error::{SendError, SendErrorKind};
 use crate::limits::Limits;
 use crate::local::ShardLocal;
+use crate::pacer::Pacer;
 use crate::payload::Payload;
 use crate::priority::Priority;
 use crate::queue::FrameQueue;
+use crate::time::Time;
 use crate::transmit::Transmit;
 
 /// Outbound frames of one connection: bounded, in priority order, at most one submission in flight.
@@ -28,9 +30,17 @@ pub struct Outbox {
     /// Highest flush mark inside the submission in flight or its unsent rest.
     mark_in_flight: Option<u64>,
     flushed: u64,
+    /// Only with a rate limit.
+    pacer: Option<Box<Pacer>>,
 }
 
 impl Outbox {
+    /// An empty outbox for a connection with `config`; `Outbox::default()` is one without a rate limit.
+    pub fn new(config: &Config) -> Self {
+        let pacer = config.rate_limit.map(|limit| Box::new(Pacer::new(config.framing, limit)));
+        Self { pacer, ..Self::default() }
+    }
+
     /// Wire bytes accepted and not yet taken by the kernel.
     pub fn bytes(&self) -> usize {
         self.queue.bytes() + self.in_flight_bytes
@@ -116,13 +126,14 @@ impl Outbox {
     }
 
     /// The next submission of at most about `bytes_max` bytes (a chunk of up to 64 KiB is not split), or
-    /// `None` while one is in flight or nothing waits.
+    /// `None` while one is in flight, nothing waits or the rate limit allows nothing yet ([`Outbox::wakes_at`]).
     pub fn poll_transmit(&mut self, bytes_max: usize, local: &mut ShardLocal) -> Option<Transmit> {
         if self.in_flight {
             return None;
         }
         let transmit = match self.unsent.take() {
             Some(rest) => rest,
+            None if self.pacer.is_some() => self.choose_paced(bytes_max, local)?,
             None if self.queue.is_empty() => return None,
             None => {
                 let mut transmit = local.take_transmit();
@@ -138,6 +149,9 @@ impl Outbox {
     /// The kernel took the first `n` bytes of the submission in flight; the rest goes out next.
     pub fn handle_transmitted(&mut self, mut transmit: Transmit, n: usize, local: &mut ShardLocal) {
         self.in_flight = false;
+        if let Some(pacer) = &mut self.pacer {
+            pacer.charge(local.now, n.min(transmit.len()));
+        }
         transmit.advance(n);
         self.in_flight_bytes = transmit.len();
         if transmit.is_empty() {
@@ -146,6 +160,34 @@ impl Outbox {
         } else {
             self.unsent = Some(transmit);
         }
+    }
+
+    /// When the rate limit lets the next frame leave; `None` when nothing waits for it. The driver's next
+    /// [`Outbox::poll_transmit`] after that moment finds the frame.
+    pub fn wakes_at(&self) -> Option<Time> {
+        self.pacer.as_ref().and_then(|pacer| pacer.wakes_at())
+    }
+
+    /// The moment of [`Outbox::wakes_at`] has come.
+    pub(crate) fn wake(&mut self) {
+        if let Some(pacer) = &mut self.pacer {
+            pacer.wake();
+        }
+    }
+
+    /// Whether a rate limit applies.
+    pub(crate) const fn is_paced(&self) -> bool {
+        self.pacer.is_some()
+    }
+
+    /// Whether a message of `len` bytes would be accepted now.
+    pub(crate) fn has_room(&self, limits: &Limits, len: usize) -> bool {
+        self.is_idle() || self.cost() + len + FRAME_HEADER_LEN <= limits.max_backpressure_bytes
+    }
+
+    /// Whether frames of `priority`, which is not the default, have not left completely.
+    pub(crate) fn holds(&self, priority: Priority) -> bool {
+        self.in_flight || self.unsent.is_some() || self.queue.has_lane(priority)
     }
 
     /// True exactly once per crossing back under the low watermark (or after a refusal).
@@ -188,6 +230,28 @@ impl Outbox {
         if self.drain_at.is_none() && self.cost() >= limits.high_watermark_bytes {
             self.drain_at = Some(limits.low_watermark_bytes);
         }
+    }
+
+    /// The next submission of a rate-limited connection, as far as its tokens go.
+    fn choose_paced(&mut self, bytes_max: usize, local: &mut ShardLocal) -> Option<Transmit> {
+        let pacer = self.pacer.as_mut()?;
+        if self.queue.is_empty() {
+            pacer.rest();
+            return None;
+        }
+        let mut transmit = local.take_transmit();
+        let mut allowance = pacer.allowance(local.now);
+        let mark =
+            self.queue.pop_within(pacer.framing, &mut transmit, bytes_max, &mut allowance, &mut local.pool);
+        pacer.note_choice(allowance.refused(), transmit.is_empty());
+        self.mark_in_flight = self.mark_in_flight.max(mark);
+        self.in_flight_bytes = transmit.len();
+        if transmit.is_empty() {
+            local.give_transmit(transmit);
+            self.settle_marks();
+            return None;
+        }
+        Some(transmit)
     }
 
     fn owe_drain(&mut self, level: usize) {

@@ -12,6 +12,8 @@ use crate::payload::Payload;
 use crate::priority::Priority;
 use crate::transmit::{Segment, Transmit};
 
+mod paced;
+
 /// Frames in wire form, one lane per priority; frames of a lane stay in order, a frame is never interrupted.
 #[derive(Debug, Default)]
 pub(crate) struct FrameQueue {
@@ -94,25 +96,44 @@ impl FrameQueue {
             if full && !matches!(lane.entries.front(), Some(Entry::Mark(_))) {
                 break;
             }
-            let Some(entry) = lane.pop(bytes_max.saturating_sub(transmit.len())) else { break };
+            let Some(popped) = lane.pop(bytes_max.saturating_sub(transmit.len())) else { break };
             let lane_is_empty = lane.entries.is_empty();
-            match entry {
-                Popped::Mark(id) => {
-                    mark = mark.max(Some(id));
-                    self.entries -= 1;
-                }
-                Popped::Segment { segment, ends_frame, whole } => {
-                    self.bytes -= segment.len();
-                    self.entries -= usize::from(whole);
-                    self.continued = (!ends_frame).then_some(priority);
-                    transmit.push(segment);
-                }
-            }
-            if lane_is_empty && priority != Priority::DEFAULT {
-                self.others.remove(&priority);
-            }
+            mark = mark.max(self.hand_out(priority, popped, lane_is_empty, transmit));
         }
         mark
+    }
+
+    /// Moves what was popped from a lane into `transmit`; returns the mark if it was one.
+    #[inline]
+    fn hand_out(
+        &mut self,
+        priority: Priority,
+        popped: Popped,
+        lane_is_empty: bool,
+        transmit: &mut Transmit,
+    ) -> Option<u64> {
+        let mut mark = None;
+        match popped {
+            Popped::Mark(id) => {
+                mark = Some(id);
+                self.entries -= 1;
+            }
+            Popped::Segment { segment, ends_frame, whole } => {
+                self.bytes -= segment.len();
+                self.entries -= usize::from(whole);
+                self.continued = (!ends_frame).then_some(priority);
+                transmit.push(segment);
+            }
+        }
+        if lane_is_empty && priority != Priority::DEFAULT {
+            self.others.remove(&priority);
+        }
+        mark
+    }
+
+    /// Whether frames of a priority other than the default wait.
+    pub(crate) fn has_lane(&self, priority: Priority) -> bool {
+        self.others.contains_key(&priority)
     }
 
     /// Marks the present end of the queue: [`FrameQueue::pop_into`] reports `id` when all frames queued now
@@ -261,102 +282,5 @@ const ENTRY_COST: usize = 64;
 const LANE_COST: usize = CHUNK_SMALL + 256;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::encoder::FRAME_HEADER_LEN;
-    use proptest::prelude::*;
-
-    fn drain(queue: &mut FrameQueue, bytes_max: usize) -> Vec<u8> {
-        let mut wire = Vec::new();
-        loop {
-            let mut transmit = Transmit::default();
-            queue.pop_into(&mut transmit, bytes_max);
-            if transmit.is_empty() {
-                return wire;
-            }
-            transmit.segments().iter().for_each(|s| wire.extend_from_slice(s.as_slice()));
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn frames_leave_whole_in_priority_order_whatever_the_slice(
-            frames in prop::collection::vec((-2i32..3, prop_oneof![0usize..200, 7_000usize..30_000]), 1..30),
-            bytes_max in 1usize..50_000,
-        ) {
-            let mut pool = ChunkPool::default();
-            let mut queue = FrameQueue::default();
-            for (n, (priority, len)) in frames.iter().enumerate() {
-                let payload = vec![n as u8; *len];
-                queue.push(Framing::LengthPrefixed, Priority(*priority), payload, &mut pool);
-            }
-            let mut order: Vec<usize> = (0..frames.len()).collect();
-            order.sort_by_key(|n| frames[*n].0);
-            let expected: Vec<u8> = order.iter().flat_map(|n| {
-                let len = frames[*n].1;
-                [&(len as u32).to_be_bytes()[..], &vec![*n as u8; len]].concat()
-            }).collect();
-            prop_assert_eq!(queue.bytes(), expected.len());
-            prop_assert_eq!(drain(&mut queue, bytes_max), expected);
-            prop_assert!(queue.is_empty());
-            prop_assert_eq!(queue.cost(), 0);
-        }
-    }
-
-    #[test]
-    fn an_urgent_frame_waits_for_the_frame_that_began() {
-        let mut pool = ChunkPool::default();
-        let mut queue = FrameQueue::default();
-        queue.push(Framing::LengthPrefixed, Priority::DEFAULT, vec![1; 20_000], &mut pool);
-        let mut first = Transmit::default();
-        queue.pop_into(&mut first, 4);
-        assert_eq!(first.len(), 4, "only the header of the large frame has left");
-        queue.push(Framing::LengthPrefixed, Priority(-1), &b"urgent"[..], &mut pool);
-        let rest = drain(&mut queue, 1000);
-        assert_eq!(rest[..20_000], vec![1; 20_000]);
-        assert_eq!(&rest[20_004..], b"urgent");
-    }
-
-    #[test]
-    fn a_mark_is_met_after_everything_queued_before_it() {
-        let mut pool = ChunkPool::default();
-        for priorities in [&[0][..], &[-1], &[1], &[-1, 0, 1], &[-2, -1], &[]] {
-            let mut queue = FrameQueue::default();
-            for priority in priorities {
-                queue.push(Framing::LengthPrefixed, Priority(*priority), &b"x"[..], &mut pool);
-            }
-            queue.mark(7);
-            queue.push(Framing::LengthPrefixed, Priority(2), &b"later"[..], &mut pool);
-            let mut transmit = Transmit::default();
-            let before = priorities.len() * 5;
-            let mark = queue.pop_into(&mut transmit, before.max(1));
-            let mark = mark.or_else(|| queue.pop_into(&mut transmit, before + 1));
-            assert_eq!(mark, Some(7), "{priorities:?}");
-            assert!(transmit.len() >= before);
-        }
-    }
-
-    #[test]
-    fn no_mark_stays_behind_alone_and_many_marks_are_one() {
-        let mut pool = ChunkPool::default();
-        let mut queue = FrameQueue::default();
-        queue.push(Framing::LengthPrefixed, Priority::DEFAULT, &b"x"[..], &mut pool);
-        (1..=100).for_each(|id| queue.mark(id));
-        assert_eq!(queue.cost(), FRAME_HEADER_LEN + 1 + 2 * ENTRY_COST);
-        let mut transmit = Transmit::default();
-        assert_eq!(queue.pop_into(&mut transmit, 5), Some(100));
-        assert!(queue.is_empty());
-    }
-
-    #[test]
-    fn a_lone_reply_costs_little_and_many_lanes_are_charged() {
-        let mut pool = ChunkPool::default();
-        let mut queue = FrameQueue::default();
-        queue.push(Framing::LengthPrefixed, Priority::DEFAULT, &b"x"[..], &mut pool);
-        assert_eq!(queue.cost(), FRAME_HEADER_LEN + 1 + ENTRY_COST);
-        for priority in 1..100 {
-            queue.push(Framing::LengthPrefixed, Priority(priority), &b"x"[..], &mut pool);
-        }
-        assert!(queue.cost() > 99 * 2048);
-    }
-}
+#[path = "queue_tests.rs"]
+mod tests;

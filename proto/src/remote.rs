@@ -8,7 +8,7 @@ use std::task::Waker;
 
 use crate::chunk::ChunkPool;
 use crate::close::CloseReason;
-use crate::config::Config;
+use crate::config::{Config, OverflowPolicy};
 use crate::error::{SendError, SendErrorKind};
 use crate::id::ConnId;
 use crate::outbox::{Outbox, check_len, wire_len};
@@ -61,6 +61,8 @@ pub(crate) struct Requests {
     pub(crate) close: bool,
     pub(crate) abort: bool,
     pub(crate) resume: bool,
+    /// A message found no room, and that ends a connection that is backed up.
+    pub(crate) overflow: bool,
 }
 
 impl Remote {
@@ -70,7 +72,12 @@ impl Remote {
 
     pub(crate) fn take_requests(&self) -> Requests {
         let bits = self.requests.swap(0, Ordering::AcqRel);
-        Requests { close: bits & CLOSE != 0, abort: bits & ABORT != 0, resume: bits & RESUME != 0 }
+        Requests {
+            close: bits & CLOSE != 0,
+            abort: bits & ABORT != 0,
+            resume: bits & RESUME != 0,
+            overflow: bits & OVERFLOW != 0,
+        }
     }
 
     /// Moves everything staged into the outbox; returns the number of messages. A shard never waits for a
@@ -184,7 +191,8 @@ impl Sender {
     /// # Errors
     ///
     /// Gives the message back when `remote_bytes_max` are staged already (one message always fits), it is too
-    /// large, or the connection is over.
+    /// large, or the connection is over. With [`OverflowPolicy::Close`] a message that finds no room behind an
+    /// outbox that is backed up ends the connection.
     pub fn try_send<P: Payload>(&self, payload: P) -> Result<(), SendError<P>> {
         self.try_send_with(Priority::DEFAULT, payload)
     }
@@ -195,6 +203,17 @@ impl Sender {
     ///
     /// As [`Sender::try_send`].
     pub fn try_send_with<P: Payload>(&self, priority: Priority, payload: P) -> Result<(), SendError<P>> {
+        let result = self.offer(priority, payload);
+        if self.0.config.overflow == OverflowPolicy::Close
+            && result.as_ref().is_err_and(SendError::is_retryable)
+        {
+            self.0.request(OVERFLOW);
+        }
+        result
+    }
+
+    /// Sends one message if there is room; no room has no consequences.
+    pub(crate) fn offer<P: Payload>(&self, priority: Priority, payload: P) -> Result<(), SendError<P>> {
         let remote = &*self.0;
         let len = payload.as_bytes().len();
         if let Err(kind) = check_len(&remote.config.limits, len) {
@@ -260,6 +279,7 @@ const POSTED: u8 = 1;
 const CLOSE: u8 = 2;
 const ABORT: u8 = 4;
 const RESUME: u8 = 8;
+const OVERFLOW: u8 = 16;
 
 #[cfg(test)]
 #[path = "remote_tests.rs"]

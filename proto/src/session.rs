@@ -47,10 +47,13 @@ impl<H: Handler> Session<H> {
 
     /// The peer is accepted: makes the handler and runs `on_open`.
     pub(crate) fn opened(&mut self, local: &mut ShardLocal) {
+        if !self.conn.is_open() {
+            return;
+        }
         let Some(owner) = self.owner.take() else { return };
         if self.opening.take().is_some() {
             local.unfinished.leave(self.conn.id);
-            self.conn.resume(PAUSE_OPENING);
+            self.conn.resume(PAUSE_OPENING, local.now);
         }
         self.handler = owner.make(local, &self.conn.peer);
         if self.handler.is_none() {
@@ -58,6 +61,7 @@ impl<H: Handler> Session<H> {
             return;
         }
         self.opened = true;
+        self.conn.start_clocks(local.now);
         local.stats.opened += 1;
         local.stats.connections += 1;
         local.stock();
@@ -80,6 +84,7 @@ impl<H: Handler> Session<H> {
         let bytes = buffer.as_slice();
         self.conn.stats.bytes_in += bytes.len() as u64;
         local.stats.bytes_in += bytes.len() as u64;
+        self.conn.note_activity(local.now);
         match self.conn.secure.take() {
             Some(secure) if self.conn.is_open() => self.handle_records(local, secure, bytes),
             secure => {
@@ -120,7 +125,7 @@ impl<H: Handler> Session<H> {
     fn handle_input(&mut self, local: &mut ShardLocal, buffer: &dyn RecvBuffer) {
         let bytes = buffer.as_slice();
         let mut taken = 0;
-        if self.conn.held.is_empty() {
+        if self.conn.is_open() && self.conn.held.is_empty() {
             taken = self.handle_opening(local, bytes);
             if self.opening.is_none() && self.conn.is_delivering() {
                 taken = self.deliver(local, buffer, bytes, taken);
@@ -176,7 +181,7 @@ impl<H: Handler> Session<H> {
         self.conn.note_output(local.now, taken > 0);
         if drained && self.conn.is_open() {
             self.conn.stats.drains += 1;
-            self.conn.resume(PAUSE_REPLY);
+            self.conn.resume(PAUSE_REPLY, local.now);
             self.call(local, |handler, conn| handler.on_drain(conn));
         }
         if self.conn.remote_waits {
@@ -197,9 +202,13 @@ impl<H: Handler> Session<H> {
             return;
         }
         if asked.resume {
-            self.conn.resume(PAUSE_USER);
+            self.conn.resume(PAUSE_USER, local.now);
         }
         self.take_staged(local, asked.close);
+        if asked.overflow && self.conn.remote_waits && self.conn.is_open() {
+            self.conn.abort(CloseReason::Backpressure);
+            return;
+        }
         if asked.close {
             self.conn.begin_close(local.now, CloseReason::Local);
         }
@@ -238,7 +247,7 @@ impl<H: Handler> Session<H> {
     /// Acts on the deadlines that have passed by now; early calls do nothing.
     pub fn handle_timeout(&mut self, local: &mut ShardLocal) {
         self.handle_opening_timeout(local.now);
-        self.conn.handle_timeout(local.now);
+        self.conn.handle_timeout(local);
     }
 
     /// The connection is over: runs `on_close`, tells other threads and gives buffers back.

@@ -132,7 +132,7 @@ impl Sender {
     ) -> Result<(), SendError<P>> {
         let mut waiter = None;
         loop {
-            payload = match self.try_send_with(priority, payload) {
+            payload = match self.offer(priority, payload) {
                 Err(refused) if refused.is_retryable() => refused.payload,
                 done => return done,
             };

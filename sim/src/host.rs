@@ -29,11 +29,9 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn new(mailbox: Arc<Mailbox>) -> Self {
-        Self {
-            local: ShardLocal::new(Box::new(()), mailbox),
-            wheel: TimerWheel::new(Time::ZERO),
-            tick_at: None,
-        }
+        let mut local = ShardLocal::new(Box::new(()), mailbox);
+        local.unix_ms_at_zero = UNIX_MS_AT_ZERO;
+        Self { local, wheel: TimerWheel::new(Time::ZERO), tick_at: None }
     }
 }
 
@@ -59,6 +57,9 @@ pub(crate) struct Listener {
     pub(crate) config: Arc<Config>,
     pub(crate) accept: Accept,
 }
+
+/// The wall clock of every simulation begins on 14 November 2023, 22:13:20 UTC.
+const UNIX_MS_AT_ZERO: u64 = 1_700_000_000_000;
 
 /// Makes the handler of an accepted connection.
 type Accept = Rc<RefCell<dyn FnMut(&PeerInfo) -> Box<dyn Handler>>>;
