@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use qwormhole_proto::{AcceptBackoff, Admission, Config, ConnId, Endpoint, Service, Session};
+use qwormhole_proto::{AcceptBackoff, Admission, CloseReason, Config, ConnId, Endpoint, Service, Session};
 
 use crate::control::Control;
 use crate::errno;
@@ -113,10 +113,8 @@ impl<R: Ring, S: Service> Shard<R, S> {
         if listener.socket.is_none() {
             return;
         }
-        let Ok(admission) = listener.endpoint.admit() else {
-            self.local.stats.refused += 1;
-            return;
-        };
+        let peer = || socket.peer_info();
+        let Some(admission) = listener.endpoint.admit_peer(&mut self.local.stats, peer) else { return };
         let config = listener.config.clone();
         if listener.spread {
             let target = listener.next_shard;
@@ -140,15 +138,18 @@ impl<R: Ring, S: Service> Shard<R, S> {
         if self.shutdown.is_some() {
             return;
         }
+        let peer = socket.peer_info();
         let Some(id) = self.slots.reserve() else {
             self.local.stats.refused += 1;
+            config.on_reject.call(&mut self.local.stats, &peer, &CloseReason::Refused);
             return;
         };
-        let peer = socket.peer_info();
         let service = &mut self.local.service;
         let accept = AssertUnwindSafe(|| service.downcast_mut::<S>().map(|service| service.accept(&peer)));
         let Ok(Some(handler)) = catch_unwind(accept) else {
             self.local.stats.panics += 1;
+            self.local.stats.rejected += 1;
+            config.on_reject.call(&mut self.local.stats, &peer, &CloseReason::HandlerPanicked);
             self.slots.release(id);
             return;
         };

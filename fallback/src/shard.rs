@@ -6,9 +6,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use qwormhole_proto::{Admission, CloseReason, Config, ConnectError, Service, ShardLocal, ShutdownReport};
+use qwormhole_proto::{
+    Admission, CloseReason, Command as Ask, Config, ConnectError, Endpoint, Service, ShardLocal,
+    ShutdownReport,
+};
 use tokio::sync::Notify;
-use tokio::task::{JoinSet, spawn_local};
+use tokio::task::{JoinSet, spawn_local, yield_now};
 use tokio::time::timeout_at;
 
 use crate::accept;
@@ -76,16 +79,25 @@ impl Shard {
         admission: Admission,
         config: Arc<Config>,
     ) {
+        let peer = stream.peer_info();
         let Some(seat) = Seat::take(self, Some(admission)) else {
-            self.note_refused();
+            self.turn(|turning| {
+                let stats = &mut turning.local.stats;
+                stats.refused += 1;
+                config.on_reject.call(stats, &peer, &CloseReason::Refused);
+            });
             return;
         };
-        let peer = stream.peer_info();
         let handler = self.turn(|turning| {
             let service =
                 turning.local.service.downcast_mut::<S>().expect("the service was put there by start");
             let made = catch_unwind(AssertUnwindSafe(|| service.accept(&peer))).ok();
-            turning.local.stats.panics += u64::from(made.is_none());
+            if made.is_none() {
+                let stats = &mut turning.local.stats;
+                stats.panics += 1;
+                stats.rejected += 1;
+                config.on_reject.call(stats, &peer, &CloseReason::HandlerPanicked);
+            }
             made
         });
         if let Some(handler) = handler {
@@ -93,9 +105,33 @@ impl Shard {
         }
     }
 
-    /// Admission refused a connection.
-    pub(crate) fn note_refused(&self) {
-        self.turn(|turning| turning.local.stats.refused += 1);
+    /// A place for a connection that was accepted, if `endpoint` admits it.
+    pub(crate) fn admit(&self, endpoint: &Endpoint, stream: &Stream) -> Option<Admission> {
+        self.turn(|turning| endpoint.admit_peer(&mut turning.local.stats, || stream.peer_info()))
+    }
+
+    /// Tells connections that other threads posted them.
+    fn take_posts(&self) {
+        let mut slots = self.slots.borrow_mut();
+        self.mailbox.take(|slot| slots.signal(slot, |signals| signals.remote = true));
+    }
+
+    /// Passes on what the server asks of its connections. Returns whether it asked for anything.
+    fn read_commands(&self) -> bool {
+        let mut asked = false;
+        while let Some(command) = self.mailbox.pop_command() {
+            asked = true;
+            let unanswered = match command {
+                Ask::Broadcast(broadcast) => {
+                    self.slots.borrow_mut().broadcast(broadcast);
+                    None
+                }
+                Ask::Lookup(lookup) => self.slots.borrow_mut().look_up(lookup),
+            };
+            // Dropped while nothing is borrowed: it may wake a task.
+            drop(unanswered);
+        }
+        asked
     }
 
     /// A connection ended; `complete` when everything queued for it was handed to the system.
@@ -159,9 +195,12 @@ pub(crate) async fn run<S: Service>(shard: Rc<Shard>, mut inbox: Inbox) -> Shutd
             dial.refuse(ConnectError::ShuttingDown);
         }
     }
+    // What was broadcast before leaves before the connections end.
+    shard.read_commands();
     // An engine that was dropped has sent nothing: that is a deadline of now.
     let report = shard.wind_up(stop.unwrap_or_else(|_| Instant::now())).await;
     pump.abort();
+    shard.mailbox.close();
     report
 }
 
@@ -175,12 +214,15 @@ fn execute<S: Service>(shard: &Rc<Shard>, command: Command) {
     }
 }
 
-/// Tells connections that other threads posted them.
+/// Tells connections that other threads posted them, and what the server asks of them.
 async fn pump(shard: Rc<Shard>) {
     loop {
         shard.mailbox.woken().await;
-        let mut slots = shard.slots.borrow_mut();
-        shard.mailbox.take(|slot| slots.signal(slot, |signals| signals.remote = true));
+        shard.take_posts();
+        if shard.read_commands() {
+            // Every connection looks at what it was told before more is passed on: no list of it grows.
+            yield_now().await;
+        }
     }
 }
 

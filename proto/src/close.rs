@@ -39,6 +39,12 @@ pub enum CloseReason {
     /// Admission refused the connection.
     #[error("refused: too many connections")]
     Refused,
+    /// The server's own hook did not allow the peer.
+    #[error("refused: the peer is not allowed")]
+    NotAllowed,
+    /// The peer read too slowly for what it was sent, and the policy was to close it.
+    #[error("the peer reads too slowly: its queue is full")]
+    Backpressure,
     /// The system reported another error.
     #[error("transport error: {0}")]
     Transport(io::ErrorKind),
@@ -72,9 +78,12 @@ impl From<CloseReason> for io::Error {
             CloseReason::PeerTruncated => io::ErrorKind::UnexpectedEof,
             CloseReason::PeerReset => io::ErrorKind::ConnectionReset,
             CloseReason::FrameTooLarge(_) => io::ErrorKind::InvalidData,
-            CloseReason::FrameTimeout | CloseReason::Stalled => io::ErrorKind::TimedOut,
+            CloseReason::FrameTimeout | CloseReason::Stalled | CloseReason::Backpressure => {
+                io::ErrorKind::TimedOut
+            }
             CloseReason::HandlerPanicked => io::ErrorKind::Other,
             CloseReason::Refused => io::ErrorKind::ConnectionRefused,
+            CloseReason::NotAllowed => io::ErrorKind::PermissionDenied,
             CloseReason::Transport(kind) => *kind,
         };
         Self::new(kind, reason)

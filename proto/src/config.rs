@@ -2,6 +2,7 @@
 
 use crate::error::ConfigError;
 use crate::limits::Limits;
+use crate::reject::RejectHook;
 
 /// How messages are told apart on the byte stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -22,6 +23,8 @@ pub struct Config {
     pub framing: Framing,
     /// The bounds of each connection.
     pub limits: Limits,
+    /// Told of connections that ended before their handler was opened. Servers only; nobody by default.
+    pub on_reject: RejectHook,
 }
 
 impl Config {

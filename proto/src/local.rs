@@ -57,6 +57,8 @@ impl ShardLocal {
             self.transmits_made += 1;
             self.transmits.push(Transmit::with_room());
         }
+        let open = usize::try_from(self.stats.connections).unwrap_or(usize::MAX).min(TRANSMITS_MAX);
+        self.transmits.reserve(open.saturating_sub(self.transmits.len()));
     }
 
     /// An empty transmit whose list has been used before, if one is at hand.
