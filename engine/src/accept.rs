@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use qwormhole_proto::{AcceptBackoff, Admission, Config, ConnId, Endpoint, Owner, Service, Session};
+use qwormhole_proto::{
+    AcceptBackoff, Admission, CloseReason, Config, ConnId, Endpoint, Owner, Service, Session,
+};
 
 use crate::control::Control;
 use crate::errno;
@@ -112,10 +114,8 @@ impl<R: Ring, S: Service> Shard<R, S> {
         if listener.socket.is_none() {
             return;
         }
-        let Ok(admission) = listener.endpoint.admit() else {
-            self.local.stats.refused += 1;
-            return;
-        };
+        let peer = || socket.peer_info();
+        let Some(admission) = listener.endpoint.admit_peer(&mut self.local.stats, peer) else { return };
         let config = listener.config.clone();
         if listener.spread {
             let target = listener.next_shard;
@@ -139,11 +139,12 @@ impl<R: Ring, S: Service> Shard<R, S> {
         if self.shutdown.is_some() {
             return;
         }
+        let peer = socket.peer_info();
         let Some(id) = self.slots.reserve() else {
             self.local.stats.refused += 1;
+            config.on_reject.call(&mut self.local.stats, &peer, &CloseReason::Refused);
             return;
         };
-        let peer = socket.peer_info();
         let session = Session::new(id, peer, config, Owner::of_service::<S>());
         self.open(id, session, Arc::new(socket), Some(admission), 0);
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use qwormhole_proto::{Admission, Config, ConnectError, Endpoint, Service, ShutdownReport};
+use qwormhole_proto::{Admission, Command, Config, ConnectError, Endpoint, Service, ShutdownReport};
 
 use crate::mailbox::Mailbox;
 use crate::ring::Ring;
@@ -53,6 +53,11 @@ impl<R: Ring, S: Service> ShardHandle<R, S> {
             }
             Err(TrySendError::Full(control) | TrySendError::Disconnected(control)) => Err(control),
         }
+    }
+
+    /// Asks something of the shard's connections; gives a lookup back while too many wait.
+    pub(crate) fn command(&self, command: Command) -> Result<(), Command> {
+        self.mailbox.command(command)
     }
 
     /// Instructs the shard, waiting for room in its queue; ignored when it has ended.

@@ -8,7 +8,8 @@ use std::{io, thread};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use qwormhole_proto::{
-    Config, ConnectError, Dial, DriverOptions, Endpoint, Service, ShardStats, ShutdownReport,
+    Broadcast, Command, Config, ConnectError, Dial, DriverOptions, Endpoint, Lookup, Service, ShardStats,
+    ShutdownReport,
 };
 
 use crate::control::{ConnectJob, Control, ShardEnd, ShardHandle};
@@ -116,6 +117,33 @@ impl<S: Service> Engine<S> {
         if let Err(Control::Connect(job)) = shard.handle.try_send(Control::Connect(job)) {
             job(Err(ConnectError::TooManyConnections));
         }
+    }
+
+    /// Offers a message to every open connection.
+    pub fn broadcast(&self, broadcast: &Arc<Broadcast>) {
+        for shard in &self.shards {
+            // A broadcast is never given back.
+            let _ = shard.handle.command(Command::Broadcast(broadcast.clone()));
+        }
+    }
+
+    /// Looks a connection up on its shard.
+    ///
+    /// # Errors
+    ///
+    /// Gives the lookup back while too many wait for that shard; ask again.
+    pub fn look_up(&self, lookup: Lookup) -> Result<(), Lookup> {
+        let Some(shard) = self.shards.get(usize::from(lookup.id().shard())) else { return Ok(()) };
+        match shard.handle.command(Command::Lookup(lookup)) {
+            Err(Command::Lookup(lookup)) => Err(lookup),
+            _ => Ok(()),
+        }
+    }
+
+    /// What [`Engine::stats`] reads, for a thread that outlives the engine: it keeps nothing of it running.
+    pub fn watch(&self) -> impl Fn() -> Vec<ShardStats> + Send + use<S> {
+        let shards: Vec<_> = self.shards.iter().map(|shard| shard.stats.clone()).collect();
+        move || shards.iter().map(|stats| *stats.lock().unwrap_or_else(PoisonError::into_inner)).collect()
     }
 
     /// Stops accepting, closes every connection gracefully, cuts what is left at the deadline and joins the

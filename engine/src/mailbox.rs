@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 
 use crossbeam_queue::ArrayQueue;
-use qwormhole_proto::{ConnId, Port};
+use qwormhole_proto::{Command, CommandQueue, ConnId, Port};
 
 /// A shard's mailbox. A connection is posted at most once until the shard has taken it, so the queue has room
 /// for every live connection; should posts of connections that died in between fill it, the shard is told to
@@ -13,6 +13,7 @@ use qwormhole_proto::{ConnId, Port};
 pub(crate) struct Mailbox {
     posts: ArrayQueue<u64>,
     missed: AtomicBool,
+    commands: CommandQueue,
     parked: AtomicBool,
     wakes: AtomicU64,
     /// Set once by the shard's thread, before it first parks.
@@ -24,6 +25,7 @@ impl Mailbox {
         Self {
             posts: ArrayQueue::new(connections_max.max(1)),
             missed: AtomicBool::new(false),
+            commands: CommandQueue::default(),
             parked: AtomicBool::new(false),
             wakes: AtomicU64::new(0),
             waker: OnceLock::new(),
@@ -45,7 +47,24 @@ impl Mailbox {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.posts.is_empty() && !self.missed.load(Ordering::Acquire)
+        self.posts.is_empty() && self.commands.is_empty() && !self.missed.load(Ordering::Acquire)
+    }
+
+    /// Asks something of the shard's connections; gives a lookup back while too many wait.
+    pub(crate) fn command(&self, command: Command) -> Result<(), Command> {
+        self.commands.push(command)?;
+        self.wake();
+        Ok(())
+    }
+
+    /// The next command.
+    pub(crate) fn pop_command(&self) -> Option<Command> {
+        self.commands.pop()
+    }
+
+    /// The shard has ended: what is asked of it from now on is forgotten.
+    pub(crate) fn close(&self) {
+        self.commands.close();
     }
 
     /// Announces that the shard is about to sleep. The shard must look at all its queues **after** this and

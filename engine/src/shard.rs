@@ -2,14 +2,16 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use crossbeam_channel::Receiver;
 use qwormhole_proto::{
-    Action, CloseReason, ConnId, ConnectError, Service, ShardLocal, ShardStats, ShutdownReport, Time,
-    TimerWheel,
+    Action, Broadcast, CloseReason, Command, ConnId, ConnectError, Lookup, Service, ShardLocal, ShardStats,
+    ShutdownReport, Time, TimerWheel,
 };
 
 use crate::accept::Listeners;
@@ -70,6 +72,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
         let mut local = ShardLocal::new(Box::new(service) as Box<dyn Any>, parts.mailbox.clone());
         local.now = ring.now();
         local.set_wall_clock(UNIX_EPOCH.elapsed().unwrap_or_default());
+        local.random_state = RandomState::new().hash_one(0u8);
         parts.mailbox.set_waker(ring.waker());
         Self {
             timers: TimerWheel::new(local.now),
@@ -107,6 +110,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
     /// What is left to do when the shutdown is complete; the shard can do nothing afterwards.
     pub(crate) fn finish(&mut self) -> ShardEnd {
         self.reject_controls();
+        self.mailbox.close();
         self.publish();
         let mut report = self.shutdown.take().map(|shutdown| shutdown.report).unwrap_or_default();
         report.buffers_out = (self.ring.buffers() - self.ring.free_buffers()) as u64;
@@ -128,6 +132,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
         self.reap();
         self.run_timers();
         self.read_mailbox();
+        self.read_commands();
         self.read_controls();
         self.feed_starved();
         self.flush_dirty();
@@ -219,6 +224,35 @@ impl<R: Ring, S: Service> Shard<R, S> {
         if let Some(open) = self.slots.open(id) {
             open.session.handle_remote(&mut self.local);
             self.touch(id);
+        }
+    }
+
+    /// Does what the server asks of its connections; everything, because a queue of broadcasts is bounded by
+    /// bytes and each is a few instructions per connection.
+    fn read_commands(&mut self) {
+        while let Some(command) = self.mailbox.pop_command() {
+            match command {
+                Command::Broadcast(broadcast) => self.broadcast(&broadcast),
+                Command::Lookup(lookup) => self.look_up(lookup),
+            }
+        }
+    }
+
+    fn broadcast(&mut self, broadcast: &Broadcast) {
+        for slot in 0..self.slots.len() {
+            let Some(id) = self.slots.id_of(slot) else { return };
+            if let Some(open) = self.slots.open(id) {
+                open.session.handle_broadcast(&mut self.local, broadcast);
+                self.touch(id);
+            }
+        }
+    }
+
+    fn look_up(&mut self, lookup: Lookup) {
+        if let Some(open) = self.slots.open(lookup.id())
+            && let Some(sender) = open.session.sender(&mut self.local)
+        {
+            lookup.answer(sender);
         }
     }
 
@@ -333,6 +367,8 @@ impl<R: Ring, S: Service> Shard<R, S> {
 /// Shutdown.
 impl<R: Ring, S: Service> Shard<R, S> {
     fn begin_shutdown(&mut self, within: Duration) {
+        // What was broadcast before leaves before the connections end.
+        self.read_commands();
         let deadline = self.local.now + within;
         match &mut self.shutdown {
             Some(running) => running.deadline = running.deadline.min(deadline),
@@ -388,6 +424,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
             }
         }
         self.reject_controls();
+        self.mailbox.close();
         self.publish();
     }
 

@@ -150,6 +150,11 @@ impl<R: Ring, H> Slots<R, H> {
         held.map(|(index, slot)| ConnId::new(self.shard, index as u32, slot.generation)).collect()
     }
 
+    /// How many slots there are, used or not.
+    pub(crate) fn len(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
     /// How many slots are used.
     pub(crate) fn used(&self) -> usize {
         self.used

@@ -63,9 +63,8 @@ pub(crate) async fn run<S: Service>(shard: Rc<Shard>, listening: Listening) {
         match listening.listener.accept().await {
             Ok(stream) => {
                 backoff.handle_success();
-                match listening.endpoint.admit() {
-                    Ok(admission) => place::<S>(&shard, &listening, &mut turn, stream, admission),
-                    Err(_) => shard.note_refused(),
+                if let Some(admission) = shard.admit(&listening.endpoint, &stream) {
+                    place::<S>(&shard, &listening, &mut turn, stream, admission);
                 }
             }
             Err(error) if concerns_one_connection(&error) => {}

@@ -62,6 +62,16 @@ impl<H: Handler> Driven<H> {
         if signals.remote {
             self.session.handle_remote(local);
         }
+        if signals.asked {
+            while let Some(broadcast) = self.seat.next_broadcast() {
+                self.session.handle_broadcast(local, &broadcast);
+            }
+            for lookup in self.seat.take_lookups() {
+                if let Some(sender) = self.session.sender(local) {
+                    lookup.answer(sender);
+                }
+            }
+        }
         if signals.abort {
             self.cut = true;
             self.session.abort(SHUTDOWN);
@@ -160,6 +170,7 @@ impl<H: Handler> Driven<H> {
 
 /// Runs a connection from its opening to its end. Ends by itself only: cancelling it would skip `on_close`.
 pub(crate) async fn drive<H: Handler>(mut driven: Driven<H>) {
+    driven.seat.join();
     driven.seat.shard().clone().turn(|turning| driven.session.open(&mut turning.local));
     let mut sleep = pin!(sleep_until(Instant::now()));
     poll_fn(|cx| driven.poll_turn(cx, sleep.as_mut())).await;

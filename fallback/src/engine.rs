@@ -12,7 +12,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use qwormhole_proto::{
-    Config, ConnId, ConnectError, Dial, DriverOptions, Endpoint, Service, ShardStats, ShutdownReport,
+    Broadcast, Command as Ask, Config, ConnId, ConnectError, Dial, DriverOptions, Endpoint, Lookup, Service,
+    ShardStats, ShutdownReport,
 };
 use socket2::{SockAddr, Socket};
 use tokio::runtime::{Builder, Handle, LocalOptions};
@@ -107,6 +108,33 @@ impl<S: Service> Engine<S> {
         if let Command::Dial(dial) = command {
             dial.refuse(error);
         }
+    }
+
+    /// Offers a message to every open connection.
+    pub fn broadcast(&self, broadcast: &Arc<Broadcast>) {
+        for shard in &self.shards {
+            // A broadcast is never given back.
+            let _ = shard.mailbox.command(Ask::Broadcast(broadcast.clone()));
+        }
+    }
+
+    /// Looks a connection up on its shard.
+    ///
+    /// # Errors
+    ///
+    /// Gives the lookup back while too many wait for that shard; ask again.
+    pub fn look_up(&self, lookup: Lookup) -> Result<(), Lookup> {
+        let Some(shard) = self.shards.get(usize::from(lookup.id().shard())) else { return Ok(()) };
+        match shard.mailbox.command(Ask::Lookup(lookup)) {
+            Err(Ask::Lookup(lookup)) => Err(lookup),
+            _ => Ok(()),
+        }
+    }
+
+    /// What [`Engine::stats`] reads, for a thread that outlives the engine: it keeps nothing of it running.
+    pub fn watch(&self) -> impl Fn() -> Vec<ShardStats> + Send + use<S> {
+        let mailboxes: Vec<_> = self.shards.iter().map(|shard| shard.mailbox.clone()).collect();
+        move || mailboxes.iter().map(|mailbox| mailbox.stats()).collect()
     }
 
     /// Stops accepting, closes every connection with

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+mod broadcasts;
 mod clock;
 mod dial;
 mod drive;

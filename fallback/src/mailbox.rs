@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crossbeam_queue::ArrayQueue;
-use qwormhole_proto::{ConnId, Port, ShardStats};
+use qwormhole_proto::{Command, CommandQueue, ConnId, Port, ShardStats};
 use tokio::sync::Notify;
 
 /// The part of a shard that other threads see. It outlives the shard harmlessly, and keeps nothing of it
@@ -16,6 +16,7 @@ pub(crate) struct Mailbox {
     posted: ArrayQueue<u32>,
     /// Whether a slot is in the queue.
     queued: Box<[AtomicBool]>,
+    commands: CommandQueue,
     /// Whether the shard was woken and has not begun to look.
     woken: AtomicBool,
     wake: Notify,
@@ -30,6 +31,7 @@ impl Mailbox {
         Self {
             posted: ArrayQueue::new(slots as usize),
             queued: (0..slots).map(|_| AtomicBool::new(false)).collect(),
+            commands: CommandQueue::default(),
             woken: AtomicBool::new(false),
             wake: Notify::new(),
             wakes: AtomicU64::new(0),
@@ -53,6 +55,23 @@ impl Mailbox {
         }
     }
 
+    /// Asks something of the shard's connections; gives a lookup back while too many wait.
+    pub(crate) fn command(&self, command: Command) -> Result<(), Command> {
+        self.commands.push(command)?;
+        self.wake();
+        Ok(())
+    }
+
+    /// The next command; ask after [`Mailbox::take`].
+    pub(crate) fn pop_command(&self) -> Option<Command> {
+        self.commands.pop()
+    }
+
+    /// The shard has ended: what is asked of it from now on is forgotten.
+    pub(crate) fn close(&self) {
+        self.commands.close();
+    }
+
     /// Shows the shard's counters to other threads.
     pub(crate) fn publish(&self, stats: &ShardStats) {
         *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = *stats;
@@ -64,6 +83,13 @@ impl Mailbox {
         stats.wakes = self.wakes.load(Ordering::Relaxed);
         stats
     }
+
+    fn wake(&self) {
+        if !self.woken.swap(true, Ordering::AcqRel) {
+            self.wakes.fetch_add(1, Ordering::Relaxed);
+            self.wake.notify_one();
+        }
+    }
 }
 
 impl Port for Mailbox {
@@ -74,10 +100,7 @@ impl Port for Mailbox {
             return;
         }
         assert!(self.posted.push(slot).is_ok(), "each slot is queued at most once");
-        if !self.woken.swap(true, Ordering::AcqRel) {
-            self.wakes.fetch_add(1, Ordering::Relaxed);
-            self.wake.notify_one();
-        }
+        self.wake();
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use qwormhole_proto::{Admission, ConnId};
+use qwormhole_proto::{Admission, Broadcast, ConnId, Lookup};
 
 use crate::shard::Shard;
 use crate::slots::Signals;
@@ -37,6 +38,21 @@ impl Seat {
         self.shard.slots.borrow_mut().listen(self.id.slot(), waker)
     }
 
+    /// From now on the connection is open to broadcasts and lookups.
+    pub(crate) fn join(&self) {
+        self.shard.slots.borrow_mut().join(self.id.slot());
+    }
+
+    /// The next broadcast that came since [`Seat::join`].
+    pub(crate) fn next_broadcast(&self) -> Option<Arc<Broadcast>> {
+        self.shard.slots.borrow_mut().next_broadcast(self.id.slot())
+    }
+
+    /// Takes the lookups that ask for the connection.
+    pub(crate) fn take_lookups(&self) -> Vec<Lookup> {
+        self.shard.slots.borrow_mut().take_lookups(self.id.slot())
+    }
+
     /// Waits until the shard shuts down. Cancel safe.
     pub(crate) async fn told_to_end(&self) {
         poll_fn(|cx| {
@@ -49,7 +65,9 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.shard.slots.borrow_mut().give(self.id.slot());
+        let forgotten = self.shard.slots.borrow_mut().give(self.id.slot());
+        // Dropped while nothing is borrowed: it may wake a task.
+        drop(forgotten);
         self.shard.note_seat_given();
     }
 }

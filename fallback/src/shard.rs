@@ -1,15 +1,18 @@
 //! What the tasks of one shard share, and the task that starts and ends the others.
 
 use std::cell::{Cell, RefCell};
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, UNIX_EPOCH};
 
 use qwormhole_proto::{
-    Admission, CloseReason, Config, ConnectError, Owner, Service, ShardLocal, ShutdownReport,
+    Admission, CloseReason, Command as Ask, Config, ConnectError, Endpoint, Owner, Service, ShardLocal,
+    ShutdownReport,
 };
 use tokio::sync::Notify;
-use tokio::task::{JoinSet, spawn_local};
+use tokio::task::{JoinSet, spawn_local, yield_now};
 use tokio::time::timeout_at;
 
 use crate::accept;
@@ -52,6 +55,7 @@ impl Shard {
         let mut local = ShardLocal::new(Box::new(service), mailbox.clone());
         local.now = clock.now();
         local.set_wall_clock(UNIX_EPOCH.elapsed().unwrap_or_default());
+        local.random_state = RandomState::new().hash_one(0u8);
         Self {
             index,
             clock,
@@ -80,18 +84,46 @@ impl Shard {
         admission: Admission,
         config: Arc<Config>,
     ) {
+        let peer = stream.peer_info();
         let Some(seat) = Seat::take(self, Some(admission)) else {
-            self.note_refused();
+            self.turn(|turning| {
+                let stats = &mut turning.local.stats;
+                stats.refused += 1;
+                config.on_reject.call(stats, &peer, &CloseReason::Refused);
+            });
             return;
         };
-        let peer = stream.peer_info();
         let owner = Owner::of_service::<S>();
         spawn_local(drive(Driven::new(seat, stream, peer, config, owner)));
     }
 
-    /// Admission refused a connection.
-    pub(crate) fn note_refused(&self) {
-        self.turn(|turning| turning.local.stats.refused += 1);
+    /// A place for a connection that was accepted, if `endpoint` admits it.
+    pub(crate) fn admit(&self, endpoint: &Endpoint, stream: &Stream) -> Option<Admission> {
+        self.turn(|turning| endpoint.admit_peer(&mut turning.local.stats, || stream.peer_info()))
+    }
+
+    /// Tells connections that other threads posted them.
+    fn take_posts(&self) {
+        let mut slots = self.slots.borrow_mut();
+        self.mailbox.take(|slot| slots.signal(slot, |signals| signals.remote = true));
+    }
+
+    /// Passes on what the server asks of its connections. Returns whether it asked for anything.
+    fn read_commands(&self) -> bool {
+        let mut asked = false;
+        while let Some(command) = self.mailbox.pop_command() {
+            asked = true;
+            let unanswered = match command {
+                Ask::Broadcast(broadcast) => {
+                    self.slots.borrow_mut().broadcast(broadcast);
+                    None
+                }
+                Ask::Lookup(lookup) => self.slots.borrow_mut().look_up(lookup),
+            };
+            // Dropped while nothing is borrowed: it may wake a task.
+            drop(unanswered);
+        }
+        asked
     }
 
     /// A connection ended; `complete` when everything queued for it was handed to the system.
@@ -155,9 +187,12 @@ pub(crate) async fn run<S: Service>(shard: Rc<Shard>, mut inbox: Inbox) -> Shutd
             dial.refuse(ConnectError::ShuttingDown);
         }
     }
+    // What was broadcast before leaves before the connections end.
+    shard.read_commands();
     // An engine that was dropped has sent nothing: that is a deadline of now.
     let report = shard.wind_up(stop.unwrap_or_else(|_| Instant::now())).await;
     pump.abort();
+    shard.mailbox.close();
     report
 }
 
@@ -171,12 +206,15 @@ fn execute<S: Service>(shard: &Rc<Shard>, command: Command) {
     }
 }
 
-/// Tells connections that other threads posted them.
+/// Tells connections that other threads posted them, and what the server asks of them.
 async fn pump(shard: Rc<Shard>) {
     loop {
         shard.mailbox.woken().await;
-        let mut slots = shard.slots.borrow_mut();
-        shard.mailbox.take(|slot| slots.signal(slot, |signals| signals.remote = true));
+        shard.take_posts();
+        if shard.read_commands() {
+            // Every connection looks at what it was told before more is passed on: no list of it grows.
+            yield_now().await;
+        }
     }
 }
 

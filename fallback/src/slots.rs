@@ -1,6 +1,11 @@
 //! The places of one shard's connections.
 
+use std::sync::Arc;
 use std::task::Waker;
+
+use qwormhole_proto::{Broadcast, ConnId, Lookup};
+
+use crate::broadcasts::Broadcasts;
 
 /// Places with a generation each, and what their tasks are to be told. Bounded by `max`; memory grows with
 /// the most connections open at once.
@@ -9,6 +14,7 @@ pub(crate) struct Slots {
     slots: Vec<Slot>,
     free: Vec<u32>,
     max: u32,
+    broadcasts: Broadcasts,
 }
 
 /// What a task finds when it is woken for another reason than its socket or its timer.
@@ -16,6 +22,8 @@ pub(crate) struct Slots {
 pub(crate) struct Signals {
     /// Another thread posted the connection.
     pub(crate) remote: bool,
+    /// The server asks something of its connections.
+    pub(crate) asked: bool,
     /// The shard shuts down: close gracefully, give a connection attempt up.
     pub(crate) close: bool,
     /// End at once.
@@ -28,13 +36,16 @@ struct Slot {
     generation: u32,
     taken: bool,
     signals: Signals,
+    /// Where the connection is in the list of broadcasts, once it is open.
+    reader: Option<u64>,
+    lookups: Vec<Lookup>,
     /// The task to wake; `None` until it first looked at its signals.
     waker: Option<Waker>,
 }
 
 impl Slots {
     pub(crate) const fn new(max: u32) -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), max }
+        Self { slots: Vec::new(), free: Vec::new(), max, broadcasts: Broadcasts::new() }
     }
 
     /// Takes a place: its slot and generation. `None` when all are taken.
@@ -53,12 +64,51 @@ impl Slots {
         Some((slot, place.generation))
     }
 
-    /// Gives a place back. Signals on their way to it are forgotten.
-    pub(crate) fn give(&mut self, slot: u32) {
+    /// Gives a place back. Signals on their way to it are forgotten; lookups go to the caller, to be dropped.
+    pub(crate) fn give(&mut self, slot: u32) -> Vec<Lookup> {
         let place = &mut self.slots[slot as usize];
         assert!(place.taken, "a place is given back once");
-        *place = Slot { generation: place.generation.wrapping_add(1), ..Slot::default() };
+        let generation = place.generation.wrapping_add(1);
+        let given = std::mem::replace(place, Slot { generation, ..Slot::default() });
         self.free.push(slot);
+        if let Some(reader) = given.reader {
+            self.broadcasts.leave(reader);
+        }
+        given.lookups
+    }
+
+    /// Opens a place to broadcasts and lookups.
+    pub(crate) fn join(&mut self, slot: u32) {
+        self.slots[slot as usize].reader = Some(self.broadcasts.join());
+    }
+
+    /// Passes a broadcast to every open place.
+    pub(crate) fn broadcast(&mut self, broadcast: Arc<Broadcast>) {
+        self.broadcasts.push(broadcast);
+        self.signal_all(|signals| signals.asked = true);
+    }
+
+    /// The next broadcast that `slot` has not seen.
+    pub(crate) fn next_broadcast(&mut self, slot: u32) -> Option<Arc<Broadcast>> {
+        let reader = self.slots[slot as usize].reader.as_mut()?;
+        self.broadcasts.next(reader)
+    }
+
+    /// Passes a lookup to its connection; gives it back if that is not open.
+    pub(crate) fn look_up(&mut self, lookup: Lookup) -> Option<Lookup> {
+        let id: ConnId = lookup.id();
+        let place = self.slots.get_mut(id.slot() as usize);
+        match place.filter(|place| place.reader.is_some() && place.generation == id.generation()) {
+            Some(place) => place.lookups.push(lookup),
+            None => return Some(lookup),
+        }
+        self.signal(id.slot(), |signals| signals.asked = true);
+        None
+    }
+
+    /// Takes the lookups of `slot`.
+    pub(crate) fn take_lookups(&mut self, slot: u32) -> Vec<Lookup> {
+        std::mem::take(&mut self.slots[slot as usize].lookups)
     }
 
     /// How many places are taken.

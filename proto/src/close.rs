@@ -29,8 +29,8 @@ pub enum CloseReason {
     /// The peer took no bytes for `stall_timeout` while the outbox was backed up.
     #[error("the peer stopped reading")]
     Stalled,
-    /// A message found the outbox full, and [`OverflowPolicy::Close`](crate::OverflowPolicy::Close) was asked
-    /// for.
+    /// A message found the outbox full, and [`OverflowPolicy::Close`](crate::OverflowPolicy::Close), or for a
+    /// broadcast [`BroadcastPolicy::Close`](crate::BroadcastPolicy::Close), was asked for.
     #[error("Backpressure limit exceeded")]
     Backpressure,
     /// No byte moved in either direction for `idle_timeout`.
@@ -60,6 +60,9 @@ pub enum CloseReason {
     /// Admission refused the connection.
     #[error("refused: too many connections")]
     Refused,
+    /// The server's own hook did not allow the peer.
+    #[error("refused: the peer is not allowed")]
+    NotAllowed,
     /// The system reported another error.
     #[error("transport error: {0}")]
     Transport(io::ErrorKind),
@@ -101,6 +104,7 @@ impl From<CloseReason> for io::Error {
             CloseReason::Backpressure => io::ErrorKind::Other,
             CloseReason::HandlerPanicked => io::ErrorKind::Other,
             CloseReason::Refused | CloseReason::HandshakeOverload => io::ErrorKind::ConnectionRefused,
+            CloseReason::NotAllowed => io::ErrorKind::PermissionDenied,
             CloseReason::Transport(kind) => *kind,
         };
         Self::new(kind, reason)

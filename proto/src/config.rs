@@ -6,6 +6,7 @@ use crate::error::ConfigError;
 use crate::handshake::{ClientHandshake, HandshakeAck, HandshakePolicy};
 use crate::heartbeat::Heartbeat;
 use crate::limits::Limits;
+use crate::reject::RejectHook;
 use crate::tls::{ClientTls, ServerTls, TlsFault, TlsFilter};
 use crate::token_bucket::RateLimit;
 
@@ -54,6 +55,8 @@ pub struct Config {
     pub heartbeat: Option<Heartbeat>,
     /// What happens when a message finds the outbox full. Default [`OverflowPolicy::Refuse`].
     pub overflow: OverflowPolicy,
+    /// Told of connections that ended before their handler was opened. Servers only; nobody by default.
+    pub on_reject: RejectHook,
 }
 
 /// Our side of TLS.

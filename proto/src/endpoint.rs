@@ -1,19 +1,29 @@
 //! Admission of one listener: who may come in, and how fast a starving one is asked again.
 
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::close::CloseReason;
+use crate::peer::PeerInfo;
+use crate::reject::RejectHook;
+use crate::stats::ShardStats;
 use crate::time::Time;
 
 /// Admission of one listener, shared by all shards that accept for it.
 ///
 /// Cloning gives another handle of the same counter.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Endpoint {
     open: Arc<AtomicUsize>,
     connections_max: usize,
+    allow: Option<Arc<AllowPeer>>,
+    on_reject: RejectHook,
 }
+
+type AllowPeer = dyn Fn(&PeerInfo) -> bool + Send + Sync;
 
 /// The place an admitted connection occupies; dropping it frees the place.
 #[derive(Debug)]
@@ -26,12 +36,53 @@ pub enum Refusal {
     /// `max_connections` are open.
     #[error("Max clients reached")]
     TooManyConnections,
+    /// The hook of the server said no, or panicked.
+    #[error("the peer is not allowed")]
+    NotAllowed,
 }
 
 impl Endpoint {
     /// Admits up to `connections_max` connections at a time.
     pub fn new(connections_max: usize) -> Self {
-        Self { open: Arc::default(), connections_max }
+        Self { open: Arc::default(), connections_max, allow: None, on_reject: RejectHook::default() }
+    }
+
+    /// Asks `allow` about each peer that has a place. It runs on a shard's thread and must not block; its panic
+    /// is a no.
+    #[must_use]
+    pub fn with_allow(mut self, allow: impl Fn(&PeerInfo) -> bool + Send + Sync + 'static) -> Self {
+        self.allow = Some(Arc::new(allow));
+        self
+    }
+
+    /// Tells `on_reject` of everybody who is refused.
+    #[must_use]
+    pub fn with_on_reject(mut self, on_reject: RejectHook) -> Self {
+        self.on_reject = on_reject;
+        self
+    }
+
+    /// Admits a peer that has connected: there must be a place, and the hook must allow it, in this order. A
+    /// refusal is counted and reported. `peer` is asked for only if somebody wants to know.
+    pub fn admit_peer(&self, stats: &mut ShardStats, peer: impl FnOnce() -> PeerInfo) -> Option<Admission> {
+        let (refusal, peer) = match (self.admit(), &self.allow) {
+            (Ok(admission), None) => return Some(admission),
+            (Ok(admission), Some(allow)) => {
+                let peer = peer();
+                let answer = catch_unwind(AssertUnwindSafe(|| allow(&peer)));
+                stats.panics += u64::from(answer.is_err());
+                if answer.unwrap_or(false) {
+                    return Some(admission);
+                }
+                (Refusal::NotAllowed, Some(peer))
+            }
+            (Err(refusal), _) => (refusal, self.on_reject.is_set().then(peer)),
+        };
+        stats.refused += 1;
+        if let Some(peer) = peer {
+            self.on_reject.call(stats, &peer, &refusal.into());
+        }
+        None
     }
 
     /// Admits a connection, or says why not.
@@ -52,6 +103,24 @@ impl Endpoint {
     /// Connections open now.
     pub fn open_connections(&self) -> usize {
         self.open.load(Ordering::Acquire)
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("open", &self.open_connections())
+            .field("connections_max", &self.connections_max)
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<Refusal> for CloseReason {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::TooManyConnections => Self::Refused,
+            Refusal::NotAllowed => Self::NotAllowed,
+        }
     }
 }
 
@@ -114,6 +183,34 @@ mod tests {
         drop(first);
         assert!(endpoint.admit().is_ok());
         assert_eq!(endpoint.open_connections(), 1);
+    }
+
+    #[test]
+    fn places_come_before_the_hook_and_every_refusal_is_told() {
+        let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (tell, count) = (told.clone(), asked.clone());
+        let endpoint = Endpoint::new(1)
+            .with_allow(move |_| count.fetch_add(1, Ordering::Relaxed) != 0)
+            .with_on_reject(RejectHook::new(move |_, reason| tell.lock().unwrap().push(reason.clone())));
+        let mut stats = ShardStats::default();
+        let peer = || PeerInfo::new(crate::peer::PeerAddr::Unknown);
+        assert!(endpoint.admit_peer(&mut stats, peer).is_none(), "the hook says no to the first");
+        let second = endpoint.admit_peer(&mut stats, peer);
+        assert!(second.is_some(), "the first gave its place back");
+        assert!(endpoint.admit_peer(&mut stats, peer).is_none());
+        assert_eq!(asked.load(Ordering::Relaxed), 2, "nobody is asked about a peer without a place");
+        assert_eq!(*told.lock().unwrap(), [CloseReason::NotAllowed, CloseReason::Refused]);
+        assert_eq!((stats.refused, stats.panics), (2, 0));
+    }
+
+    #[test]
+    fn a_hook_that_panics_says_no() {
+        let endpoint = Endpoint::new(1).with_allow(|_| std::panic::resume_unwind(Box::new("hook")));
+        let mut stats = ShardStats::default();
+        let peer = || PeerInfo::new(crate::peer::PeerAddr::Unknown);
+        assert!(endpoint.admit_peer(&mut stats, peer).is_none());
+        assert_eq!((stats.refused, stats.panics, endpoint.open_connections()), (1, 1, 0));
     }
 
     #[test]

@@ -17,8 +17,10 @@
 #![warn(clippy::indexing_slicing)]
 
 mod blocking;
+mod broadcast;
 mod chunk;
 mod close;
+mod command;
 mod config;
 mod connection;
 mod context;
@@ -44,6 +46,7 @@ mod peer;
 mod priority;
 mod queue;
 mod race;
+mod reject;
 mod remote;
 mod secure;
 mod session;
@@ -56,8 +59,10 @@ mod transmit;
 mod unfinished;
 mod waiter;
 
+pub use broadcast::{Broadcast, BroadcastPolicy, Fanout};
 pub use chunk::ChunkPool;
 pub use close::{Action, CloseReason};
+pub use command::{Command, CommandQueue, Lookup};
 pub use config::{Config, Framing, HandshakeRole, OverflowPolicy, TlsRole};
 pub use connection::Connection;
 pub use context::Context;
@@ -78,6 +83,7 @@ pub use payload::Payload;
 pub use peer::{PeerAddr, PeerCredentials, PeerInfo};
 pub use priority::Priority;
 pub use race::{ConnectRace, RaceStep, interleave};
+pub use reject::RejectHook;
 pub use remote::{Port, Remote, Sender};
 pub use session::Session;
 pub use stats::{ConnectionStats, ShardStats};

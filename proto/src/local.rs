@@ -79,6 +79,8 @@ impl ShardLocal {
             self.transmits_made += 1;
             self.transmits.push(Transmit::with_room());
         }
+        let open = usize::try_from(self.stats.connections).unwrap_or(usize::MAX).min(TRANSMITS_MAX);
+        self.transmits.reserve(open.saturating_sub(self.transmits.len()));
     }
 
     /// A number that does not come again: SplitMix64 (Steele, Lea, Flood 2014). Not a secret.

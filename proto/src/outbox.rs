@@ -2,6 +2,8 @@
 
 use std::mem;
 
+use bytes::Bytes;
+
 use crate::config::{Config, Framing};
 use crate::encoder::FRAME_HEADER_LEN;
 use crate::error::{SendError, SendErrorKind};
@@ -76,7 +78,8 @@ impl Outbox {
         }
         let cost = self.cost();
         if cost + len + FRAME_HEADER_LEN > limits.max_backpressure_bytes && !self.is_idle() {
-            self.owe_drain(limits.low_watermark_bytes.min(cost / 2));
+            let is_new = self.owe_drain(limits.low_watermark_bytes.min(cost / 2));
+            local.stats.backpressure_events += u64::from(is_new);
             return Err(SendError { kind: SendErrorKind::Full, payload });
         }
         self.accept(config, priority, payload, local);
@@ -103,7 +106,35 @@ impl Outbox {
         Ok(())
     }
 
-    /// Takes over what other threads staged.
+    /// By how much a frame of `len` wire bytes is too much for the bound now; 0 when it has room.
+    pub(crate) fn excess(&self, limits: &Limits, len: usize) -> usize {
+        if self.is_idle() { 0 } else { (self.cost() + len).saturating_sub(limits.max_backpressure_bytes) }
+    }
+
+    /// Accepts one frame that is shared with other connections; the caller has looked at
+    /// [`Outbox::excess`].
+    pub(crate) fn push_shared(
+        &mut self,
+        config: &Config,
+        priority: Priority,
+        frame: Bytes,
+        local: &mut ShardLocal,
+    ) {
+        self.queue.push_shared(priority, frame);
+        local.stats.backpressure_events += u64::from(self.note_level(&config.limits));
+    }
+
+    /// Drops shared frames that wait, as [`FrameQueue::drop_shared`] says. Returns how many.
+    pub(crate) fn drop_shared(&mut self, priority: Priority, excess: usize) -> u64 {
+        self.queue.drop_shared(priority, excess)
+    }
+
+    /// Makes room for one frame, so that the first broadcast finds it.
+    pub(crate) fn stock(&mut self) {
+        self.queue.stock();
+    }
+
+    /// Takes over what other threads staged; the caller looks whether the outbox is backed up since.
     pub(crate) fn append(&mut self, staged: &mut FrameQueue, limits: &Limits) {
         self.queue.append(staged);
         self.note_level(limits);
@@ -222,14 +253,17 @@ impl Outbox {
         local: &mut ShardLocal,
     ) {
         self.queue.push(config.framing, priority, payload, &mut local.pool);
-        self.note_level(&config.limits);
+        local.stats.backpressure_events += u64::from(self.note_level(&config.limits));
     }
 
+    /// True when the high watermark is reached and no drain was owed before.
     #[inline]
-    fn note_level(&mut self, limits: &Limits) {
-        if self.drain_at.is_none() && self.cost() >= limits.high_watermark_bytes {
+    fn note_level(&mut self, limits: &Limits) -> bool {
+        let crossed = self.drain_at.is_none() && self.cost() >= limits.high_watermark_bytes;
+        if crossed {
             self.drain_at = Some(limits.low_watermark_bytes);
         }
+        crossed
     }
 
     /// The next submission of a rate-limited connection, as far as its tokens go.
@@ -254,8 +288,11 @@ impl Outbox {
         Some(transmit)
     }
 
-    fn owe_drain(&mut self, level: usize) {
+    /// True when no drain was owed before.
+    fn owe_drain(&mut self, level: usize) -> bool {
+        let is_new = self.drain_at.is_none();
         self.drain_at = Some(self.drain_at.map_or(level, |owed| owed.min(level)));
+        is_new
     }
 
     fn settle_marks(&mut self) {

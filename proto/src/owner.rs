@@ -5,6 +5,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::close::CloseReason;
+use crate::connection::Connection;
 use crate::driver::ConnectError;
 use crate::handler::{Handler, Service};
 use crate::local::ShardLocal;
@@ -61,18 +62,24 @@ impl<H: Handler> Owner<H> {
         }
     }
 
-    /// The connection ended before it opened: drops the handler, then tells whoever waits for it. A panic in
-    /// either is contained and counted.
-    pub(crate) fn reject(self, local: &mut ShardLocal, reason: CloseReason) {
+    /// The connection ended before it opened: drops the handler, then tells whoever dialed it, or the server's
+    /// hook. A panic of the user's code is contained and counted.
+    pub(crate) fn reject(self, local: &mut ShardLocal, conn: &Connection, reason: &CloseReason) {
         let Self { handler, failed } = self;
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(handler)));
-        let told = catch_unwind(AssertUnwindSafe(|| {
-            if let Some(failed) = failed {
-                failed(ConnectError::Closed(reason));
-            }
-        }));
-        local.stats.panics += u64::from(dropped.is_err()) + u64::from(told.is_err());
+        local.stats.panics += u64::from(dropped.is_err());
+        let Some(failed) = failed else {
+            return reject(local, conn, reason);
+        };
+        let told = catch_unwind(AssertUnwindSafe(|| failed(ConnectError::Closed(reason.clone()))));
+        local.stats.panics += u64::from(told.is_err());
     }
+}
+
+/// Counts a connection that ended before its handler was opened, and tells the server's hook.
+pub(crate) fn reject(local: &mut ShardLocal, conn: &Connection, reason: &CloseReason) {
+    local.stats.rejected += 1;
+    conn.config.on_reject.call(&mut local.stats, &conn.peer, reason);
 }
 
 impl<H> fmt::Debug for Owner<H> {

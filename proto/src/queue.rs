@@ -34,7 +34,8 @@ struct Lane {
 #[derive(Debug)]
 enum Entry {
     /// `ends_frame` is false when the frame goes on in the next entry (header here, payload there).
-    Segment { segment: Segment, ends_frame: bool },
+    /// `droppable` marks a whole frame that is shared with other connections and has not begun to leave.
+    Segment { segment: Segment, ends_frame: bool, droppable: bool },
     /// Everything in front of it has been taken once it is met.
     Mark(u64),
 }
@@ -83,6 +84,49 @@ impl FrameQueue {
                 Err(payload) => lane.copy(header, payload.as_bytes(), true, pool),
             }
         };
+    }
+
+    /// Appends one frame that is shared with other connections: nothing is copied, and nothing is allocated in an
+    /// empty queue that [`FrameQueue::stock`] prepared.
+    pub(crate) fn push_shared(&mut self, priority: Priority, frame: Bytes) {
+        if frame.is_empty() {
+            return;
+        }
+        self.bytes += frame.len();
+        self.entries += 1;
+        let lane = if priority == Priority::DEFAULT {
+            &mut self.default
+        } else {
+            self.others.entry(priority).or_default()
+        };
+        lane.bytes += frame.len();
+        let segment = Segment::Shared(frame);
+        lane.entries.push_back(Entry::Segment { segment, ends_frame: true, droppable: true });
+    }
+
+    /// Drops frames that [`FrameQueue::push_shared`] appended and that have not begun to leave, until `excess`
+    /// bytes of cost are freed: the least urgent lanes first, none more urgent than `priority`, of a lane the
+    /// oldest first. Returns how many.
+    pub(crate) fn drop_shared(&mut self, priority: Priority, excess: usize) -> u64 {
+        let mut dropped = Dropped { excess, bytes: 0, frames: 0 };
+        let patient = self.others.range_mut(priority.max(Priority::DEFAULT)..).rev();
+        patient.for_each(|(_, lane)| lane.drop_shared(&mut dropped));
+        if priority <= Priority::DEFAULT {
+            self.default.drop_shared(&mut dropped);
+            let urgent = self.others.range_mut(priority..Priority::DEFAULT).rev();
+            urgent.for_each(|(_, lane)| lane.drop_shared(&mut dropped));
+        }
+        self.bytes -= dropped.bytes;
+        self.entries -= dropped.frames;
+        if dropped.frames > 0 {
+            self.others.retain(|_, lane| !lane.entries.is_empty());
+        }
+        dropped.frames as u64
+    }
+
+    /// Makes room for one entry: 48 bytes.
+    pub(crate) fn stock(&mut self) {
+        self.default.entries.reserve_exact(1);
     }
 
     /// Moves entries into `transmit` until it holds `bytes_max` or its segments are full, most urgent frames
@@ -203,12 +247,37 @@ enum Popped {
     Mark(u64),
 }
 
+/// What [`FrameQueue::drop_shared`] has freed so far.
+struct Dropped {
+    excess: usize,
+    bytes: usize,
+    frames: usize,
+}
+
 impl Lane {
+    /// Drops shared frames from the front on.
+    fn drop_shared(&mut self, dropped: &mut Dropped) {
+        let mut at = 0;
+        while dropped.bytes + dropped.frames * ENTRY_COST < dropped.excess {
+            let mut rest = self.entries.range(at..);
+            let Some(next) = rest.position(|entry| matches!(entry, Entry::Segment { droppable: true, .. }))
+            else {
+                return;
+            };
+            at += next;
+            if let Some(Entry::Segment { segment, .. }) = self.entries.remove(at) {
+                self.bytes -= segment.len();
+                dropped.bytes += segment.len();
+                dropped.frames += 1;
+            }
+        }
+    }
+
     /// Copies a frame behind the last one. Returns how many entries were added.
     #[inline]
     fn copy(&mut self, header: &[u8], payload: &[u8], ends_frame: bool, pool: &mut ChunkPool) -> usize {
         let len = header.len() + payload.len();
-        if let Some(Entry::Segment { segment: Segment::Chunk { buf, .. }, ends_frame: ends @ true }) =
+        if let Some(Entry::Segment { segment: Segment::Chunk { buf, .. }, ends_frame: ends @ true, .. }) =
             self.entries.back_mut()
             && buf.capacity() - buf.len() >= len
         {
@@ -222,14 +291,16 @@ impl Lane {
         buf.extend_from_slice(header);
         buf.extend_from_slice(payload);
         self.bytes += len;
-        self.entries.push_back(Entry::Segment { segment: Segment::Chunk { buf, start: 0 }, ends_frame });
+        let segment = Segment::Chunk { buf, start: 0 };
+        self.entries.push_back(Entry::Segment { segment, ends_frame, droppable: false });
         1
     }
 
     fn share(&mut self, header: &[u8], payload: Bytes, pool: &mut ChunkPool) -> usize {
         let added = if header.is_empty() { 0 } else { self.copy(header, &[], false, pool) };
         self.bytes += payload.len();
-        self.entries.push_back(Entry::Segment { segment: Segment::Shared(payload), ends_frame: true });
+        let segment = Segment::Shared(payload);
+        self.entries.push_back(Entry::Segment { segment, ends_frame: true, droppable: false });
         added + 1
     }
 
@@ -245,16 +316,18 @@ impl Lane {
     /// Takes the first entry, or `room` bytes of it when it is shared and longer (a chunk is never split: it
     /// is at most 64 KiB, or one unshared frame).
     fn pop(&mut self, room: usize) -> Option<Popped> {
-        if let Some(Entry::Segment { segment: Segment::Shared(bytes), .. }) = self.entries.front_mut()
+        if let Some(Entry::Segment { segment: Segment::Shared(bytes), droppable, .. }) =
+            self.entries.front_mut()
             && bytes.len() > room
         {
+            *droppable = false;
             self.bytes -= room;
             let segment = Segment::Shared(bytes.split_to(room));
             return Some(Popped::Segment { segment, ends_frame: false, whole: false });
         }
         Some(match self.entries.pop_front()? {
             Entry::Mark(id) => Popped::Mark(id),
-            Entry::Segment { segment, ends_frame } => {
+            Entry::Segment { segment, ends_frame, .. } => {
                 self.bytes -= segment.len();
                 Popped::Segment { segment, ends_frame, whole: true }
             }

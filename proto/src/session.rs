@@ -4,6 +4,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use crate::broadcast::Broadcast;
 use crate::close::{Action, CloseReason};
 use crate::config::Config;
 use crate::connection::{Connection, PAUSE_OPENING, PAUSE_REPLY, PAUSE_USER};
@@ -14,8 +15,9 @@ use crate::id::ConnId;
 use crate::local::ShardLocal;
 use crate::message::{Message, RecvBuffer};
 use crate::opening::Opening;
-use crate::owner::Owner;
+use crate::owner::{Owner, reject};
 use crate::peer::PeerInfo;
+use crate::remote::Sender;
 use crate::secure::Secure;
 use crate::time::Time;
 use crate::transmit::Transmit;
@@ -65,6 +67,7 @@ impl<H: Handler> Session<H> {
         local.stats.opened += 1;
         local.stats.connections += 1;
         local.stock();
+        self.conn.outbox.stock();
         self.call(local, |handler, conn| handler.on_open(conn));
         self.settle(local);
     }
@@ -181,6 +184,7 @@ impl<H: Handler> Session<H> {
         self.conn.note_output(local.now, taken > 0);
         if drained && self.conn.is_open() {
             self.conn.stats.drains += 1;
+            local.stats.drains += 1;
             self.conn.resume(PAUSE_REPLY, local.now);
             self.call(local, |handler, conn| handler.on_drain(conn));
         }
@@ -213,6 +217,18 @@ impl<H: Handler> Session<H> {
             self.conn.begin_close(local.now, CloseReason::Local);
         }
         self.settle(local);
+    }
+
+    /// The server sends a message to all of its connections. One that is not open does not get it.
+    pub fn handle_broadcast(&mut self, local: &mut ShardLocal, broadcast: &Broadcast) {
+        if self.opened {
+            broadcast.offer(&mut self.conn, local);
+        }
+    }
+
+    /// A handle for other threads, for whoever looks the connection up; `None` before it was opened.
+    pub fn sender(&mut self, local: &mut ShardLocal) -> Option<Sender> {
+        self.opened.then(|| Context { conn: &mut self.conn, local }.sender())
     }
 
     /// Ends the connection from the driver's side, as [`Context::close`] does from the handler's: what is
@@ -262,7 +278,9 @@ impl<H: Handler> Session<H> {
         }
         if let Some(owner) = self.owner.take() {
             local.unfinished.leave(self.conn.id);
-            owner.reject(local, reason.clone());
+            owner.reject(local, &self.conn, &reason);
+        } else if !self.opened {
+            reject(local, &self.conn, &reason);
         }
         if self.opened {
             self.call(local, |handler, conn| handler.on_close(conn, &reason));
@@ -328,7 +346,10 @@ impl<H: Handler> Session<H> {
         }
         self.conn.remote_waits = self.conn.outbox.is_backed_up() && !anyway;
         if !self.conn.remote_waits {
+            let was_backed_up = self.conn.outbox.is_backed_up();
             let messages = remote.take_staged(&mut self.conn.outbox, anyway);
+            let crossed = !was_backed_up && self.conn.outbox.is_backed_up();
+            local.stats.backpressure_events += u64::from(crossed);
             self.conn.stats.messages_out += messages;
             local.stats.messages_out += messages;
             self.conn.note_output(local.now, false);

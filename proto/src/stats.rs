@@ -26,8 +26,10 @@ pub struct ShardStats {
     pub opened: u64,
     /// Connections closed since the start.
     pub closed: u64,
-    /// Connections refused by admission.
+    /// Connections refused by admission: too many, or not allowed.
     pub refused: u64,
+    /// Connections that ended after admission and before their handler was opened.
+    pub rejected: u64,
     /// Messages handed to handlers.
     pub messages_in: u64,
     /// Messages accepted for sending.
@@ -36,6 +38,12 @@ pub struct ShardStats {
     pub bytes_in: u64,
     /// Bytes the kernel took.
     pub bytes_out: u64,
+    /// Times an outbox reached its high watermark or refused a message; each is owed one drain.
+    pub backpressure_events: u64,
+    /// Times such an outbox fell back to its low watermark.
+    pub drains: u64,
+    /// Broadcasts that a peer missed because it reads too slowly, one per peer.
+    pub broadcasts_missed: u64,
     /// Handlers that panicked; each closed its own connection only.
     pub panics: u64,
     /// Turns of the shard's loop.
@@ -64,10 +72,14 @@ impl ShardStats {
         sum(&mut self.opened, other.opened);
         sum(&mut self.closed, other.closed);
         sum(&mut self.refused, other.refused);
+        sum(&mut self.rejected, other.rejected);
         sum(&mut self.messages_in, other.messages_in);
         sum(&mut self.messages_out, other.messages_out);
         sum(&mut self.bytes_in, other.bytes_in);
         sum(&mut self.bytes_out, other.bytes_out);
+        sum(&mut self.backpressure_events, other.backpressure_events);
+        sum(&mut self.drains, other.drains);
+        sum(&mut self.broadcasts_missed, other.broadcasts_missed);
         sum(&mut self.panics, other.panics);
         sum(&mut self.turns, other.turns);
         sum(&mut self.enters, other.enters);

@@ -1,6 +1,7 @@
 //! Bytes on their way out: what a driver submits in one go.
 
 use bytes::{Buf, Bytes};
+use smallvec::SmallVec;
 
 use crate::chunk::ChunkPool;
 
@@ -58,7 +59,8 @@ impl Segment {
 /// and never reallocate.
 #[derive(Debug, Default)]
 pub struct Transmit {
-    segments: Vec<Segment>,
+    /// One is kept inline: a lone frame then needs no list.
+    segments: SmallVec<[Segment; 1]>,
     /// Segments before this one have left completely.
     first: usize,
     len: usize,
@@ -70,7 +72,7 @@ impl Transmit {
 
     /// An empty transmit whose list has room for a usual submission.
     pub(crate) fn with_room() -> Self {
-        Self { segments: Vec::with_capacity(8), ..Self::default() }
+        Self { segments: SmallVec::with_capacity(8), ..Self::default() }
     }
 
     /// The segments still to be sent, in wire order; none is empty.

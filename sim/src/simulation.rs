@@ -230,8 +230,8 @@ impl Simulation {
         let host = self.listeners[listener].host;
         let id = conn_id(host, peer);
         let listener = &mut self.listeners[listener];
-        let Ok(admission) = listener.endpoint.admit() else {
-            self.hosts[host.index()].local.stats.refused += 1;
+        let stats = &mut self.hosts[host.index()].local.stats;
+        let Some(admission) = listener.endpoint.admit_peer(stats, peer_info) else {
             self.note(peer, What::Refused);
             self.close_socket(peer);
             return None;
