@@ -122,6 +122,7 @@ impl ConnectError {
         matches!(
             self,
             Self::Resolve { .. }
+                | Self::NoAddress { .. }
                 | Self::TimedOut { .. }
                 | Self::Failed { .. }
                 | Self::TooManyConnections { .. }
