@@ -70,6 +70,7 @@ mod builder;
 mod client;
 mod client_engine;
 mod connection;
+mod environment;
 mod error;
 mod host;
 mod housekeeper;
@@ -81,6 +82,7 @@ mod off_thread;
 mod options;
 mod outlet;
 mod resolve;
+mod runtime;
 mod server;
 mod socket;
 #[cfg(unix)]
@@ -92,6 +94,7 @@ pub use builder::ServerBuilder;
 pub use bytes::Bytes;
 pub use client::{Client, ClientBuilder};
 pub use connection::{Connection, ReceiveHalf, SendHalf};
+pub use environment::{Environment, PemSource, RequiredTag, TlsEnvironment, TlsIdentity};
 pub use error::{ConnectError, Forked, RecvError, StartError};
 pub use inbox::InboxLimits;
 pub use link::{Link, LinkBuilder, LinkError, LinkEvent, LinkEvents, LinkSender};
@@ -103,5 +106,6 @@ pub use qwormhole_proto::{
     Jitter, Limits, Message, Payload, PeerAddr, PeerCredentials, PeerInfo, Priority, SendError,
     SendErrorKind, Sender, Service, ShardStats, ShutdownReport, Time, Waiter,
 };
+pub use runtime::{Runtime, RuntimeBuilder};
 pub use server::Server;
 pub use socket::SocketOptions;
