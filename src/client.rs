@@ -16,6 +16,7 @@ use crate::client_engine::{ClientEngine, ClientHandler};
 use crate::connection::Connection;
 use crate::error::{ConnectError, StartError};
 use crate::inbox::{Inbox, InboxLimits};
+use crate::link::LinkBuilder;
 use crate::listen::unix_addr;
 use crate::off_thread::off_thread;
 use crate::options::Options;
@@ -102,6 +103,16 @@ impl Client {
         self.dial(address, Box::new(Opening { handler, opened: Some(opened) }), open).await
     }
 
+    /// A connection that is made again whenever it is lost; see [`Link`](crate::Link). Nothing happens before
+    /// [`LinkBuilder::open`].
+    pub fn link<A>(&self, address: A) -> LinkBuilder
+    where
+        A: TryInto<Address>,
+        AddressError: From<A::Error>,
+    {
+        LinkBuilder::new(self.clone(), address.try_into().map_err(AddressError::from))
+    }
+
     /// Which driver runs, and why.
     pub fn backend(&self) -> &BackendReport {
         self.engine.report()
@@ -125,7 +136,7 @@ impl Client {
     }
 
     /// Hands `handler` to the engine and waits for what it sends through `open` when the connection is there.
-    async fn dial<T>(
+    pub(crate) async fn dial<T>(
         &self,
         address: Address,
         handler: ClientHandler,
@@ -157,6 +168,16 @@ impl Client {
         // The handler was dropped before it was opened. An engine that ends drops the dial without a word.
         let error = failure.await.unwrap_or(qwormhole_proto::ConnectError::ShuttingDown);
         Err(ConnectError::from_driver(address, error))
+    }
+
+    /// The bounds of each connection.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.setup.config.limits
+    }
+
+    /// The bounds of what waits for a reading task.
+    pub(crate) fn inbox_limits(&self) -> InboxLimits {
+        self.setup.inbox
     }
 
     fn open_socket(&self) -> OpenSocket<SockAddr, Socket> {

@@ -131,6 +131,7 @@ impl ConnectError {
         matches!(
             self,
             Self::Resolve { .. }
+                | Self::NoAddress { .. }
                 | Self::TimedOut { .. }
                 | Self::Failed { .. }
                 | Self::TooManyConnections { .. }

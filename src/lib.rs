@@ -70,15 +70,19 @@ mod builder;
 mod client;
 mod client_engine;
 mod connection;
+mod environment;
 mod error;
 mod host;
+mod housekeeper;
 mod inbox;
+mod link;
 mod listen;
 mod listener;
 mod off_thread;
 mod options;
 mod outlet;
 mod resolve;
+mod runtime;
 mod server;
 mod socket;
 #[cfg(unix)]
@@ -90,15 +94,18 @@ pub use builder::ServerBuilder;
 pub use bytes::Bytes;
 pub use client::{Client, ClientBuilder};
 pub use connection::{Connection, ReceiveHalf, SendHalf};
+pub use environment::{Environment, PemSource, RequiredTag, TlsEnvironment, TlsIdentity};
 pub use error::{ConnectError, Forked, RecvError, StartError};
 pub use inbox::InboxLimits;
+pub use link::{Link, LinkBuilder, LinkError, LinkEvent, LinkEvents, LinkSender};
 pub use listener::Listener;
 #[cfg(all(target_os = "linux", feature = "io-uring"))]
 pub use qwormhole_engine::probe;
 pub use qwormhole_proto::{
-    CloseReason, ConfigError, ConnId, ConnectionStats, Context, FrameTooLarge, Framing, Handler, Limits,
-    Message, Payload, PeerAddr, PeerCredentials, PeerInfo, Priority, SendError, SendErrorKind, Sender,
-    Service, ShardStats, ShutdownReport, Time, Waiter,
+    Backoff, CloseReason, ConfigError, ConnId, ConnectionStats, Context, FrameTooLarge, Framing, Handler,
+    Jitter, Limits, Message, Payload, PeerAddr, PeerCredentials, PeerInfo, Priority, SendError,
+    SendErrorKind, Sender, Service, ShardStats, ShutdownReport, Time, Waiter,
 };
+pub use runtime::{Runtime, RuntimeBuilder};
 pub use server::Server;
 pub use socket::SocketOptions;

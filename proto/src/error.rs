@@ -32,6 +32,9 @@ pub enum SendErrorKind {
     /// The connection is closing or closed.
     #[error("the connection is closed: {0}")]
     Closed(CloseReason),
+    /// There is no connection at the moment, and the sender asked not to wait for one.
+    #[error("the client is not connected")]
+    NotConnected,
 }
 
 impl<P> SendError<P> {
@@ -72,6 +75,7 @@ impl From<SendErrorKind> for io::Error {
             SendErrorKind::Full => Self::new(io::ErrorKind::WouldBlock, kind),
             SendErrorKind::TooLarge { .. } => Self::new(io::ErrorKind::InvalidInput, kind),
             SendErrorKind::Closed(reason) => reason.into(),
+            SendErrorKind::NotConnected => Self::new(io::ErrorKind::NotConnected, kind),
         }
     }
 }

@@ -6,5 +6,7 @@ mod support;
 mod dropping;
 mod embedding;
 mod handles;
+mod link;
 mod many;
+mod restarts;
 mod shutdown;

@@ -1,0 +1,168 @@
+//! A server that goes away and comes back under load.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use qwormhole::{Context, Handler, Link, LinkEvent, LinkSender, Message, PeerInfo, Server};
+
+use crate::link::{exact, free_address, link, short};
+use crate::support::{Bed, PATIENCE, block_on, on_every_backend};
+
+on_every_backend!(restarts_lose_reorder_and_double_nothing_that_was_acknowledged);
+
+const RESTARTS: usize = 20;
+const DELAY_MAX_MS: u64 = 40;
+/// The promise is 100 ms; a machine that runs every other test at once gets more.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What the application on the other side has seen: the numbers that each connection brought.
+type Book = Arc<Mutex<Vec<Vec<u64>>>>;
+
+/// Writes every number into the book before it acknowledges it.
+struct Clerk {
+    book: Book,
+    page: usize,
+}
+
+impl Handler for Clerk {
+    fn on_message(&mut self, conn: &mut Context<'_>, message: Message<'_>) {
+        self.book.lock().expect("no panic")[self.page].push(number(&message));
+        conn.reply(message).expect("a reply is refused only if too large");
+    }
+}
+
+fn number(message: &[u8]) -> u64 {
+    u64::from_be_bytes(message[..8].try_into().expect("a number"))
+}
+
+fn serve(bed: Bed, address: SocketAddr, book: &Book) -> Server {
+    let book = book.clone();
+    let service = move |_: &PeerInfo| {
+        let mut pages = book.lock().expect("no panic");
+        pages.push(Vec::new());
+        Clerk { book: book.clone(), page: pages.len() - 1 }
+    };
+    bed.server().bind(address).expect("a valid address").start(service).expect("start")
+}
+
+/// Sends numbers as fast as they are accepted; `accepted` counts them.
+fn send_until(sender: &LinkSender, stop: &AtomicBool, accepted: &AtomicU64, seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    for n in 0u64.. {
+        if stop.load(Ordering::SeqCst) {
+            return;
+        }
+        let mut message = vec![0; random.usize(8..300)];
+        message[..8].copy_from_slice(&n.to_be_bytes());
+        block_on(sender.send(message)).expect("accepted in the end");
+        accepted.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// The events as they come, with their times.
+fn log_events(link: &Link) -> JoinHandle<Vec<(Instant, LinkEvent)>> {
+    let mut events = link.events();
+    thread::spawn(move || {
+        let mut log = Vec::new();
+        while let Some(event) = block_on(events.next()) {
+            log.push((Instant::now(), event));
+        }
+        log
+    })
+}
+
+fn restarts_lose_reorder_and_double_nothing_that_was_acknowledged(bed: Bed) {
+    let address = free_address();
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let book: Book = Arc::default();
+    let mut link = link(bed, &address.to_string()).reconnect(exact(5, DELAY_MAX_MS)).open().expect("open");
+    let log = log_events(&link);
+    let (stop, accepted) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let load = thread::spawn({
+        let (sender, stop, accepted, seed) = (link.sender(), stop.clone(), accepted.clone(), random.u64(..));
+        move || send_until(&sender, &stop, &accepted, seed)
+    });
+    let (mut acknowledged, mut restarts, mut queued_from) = (Vec::new(), Vec::new(), Vec::new());
+    let mut server = None;
+    for _ in 0..=RESTARTS {
+        // Gone before its successor binds.
+        drop(server.take());
+        let begun = Instant::now();
+        while link.is_connected() {
+            assert!(begun.elapsed() < PATIENCE, "the end is noticed");
+            thread::yield_now();
+        }
+        let seen = book.lock().expect("no panic").iter().flatten().next_back().copied();
+        if random.bool() {
+            // From here on everything is queued, so the next connection begins with it at the latest.
+            let page = book.lock().expect("no panic").len();
+            queued_from.push((page, accepted.load(Ordering::SeqCst) + 1));
+        }
+        restarts.push(Instant::now());
+        server = Some(serve(bed, address, &book));
+        let mut receive = || {
+            acknowledged.push(number(&block_on(link.recv()).expect("an acknowledgement")));
+            acknowledged.last().copied()
+        };
+        // What an earlier connection brought may come first.
+        while receive() <= seen {}
+        for _ in 0..random.u32(0..3000) {
+            receive();
+        }
+    }
+    stop.store(true, Ordering::SeqCst);
+    load.join().expect("everything was accepted");
+    while acknowledged.last() != Some(&(accepted.load(Ordering::SeqCst) - 1)) {
+        acknowledged.push(number(&block_on(link.recv()).expect("an acknowledgement")));
+    }
+    assert!(block_on(link.close()).is_empty());
+    let pages = book.lock().expect("no panic").clone();
+    assert_book(&pages, &acknowledged, &queued_from);
+    assert_events(&log.join().expect("no panic"), &restarts);
+}
+
+fn assert_book(pages: &[Vec<u64>], acknowledged: &[u64], queued_from: &[(usize, u64)]) {
+    for page in pages {
+        assert!(page.windows(2).all(|two| two[0] + 1 == two[1]), "a connection has no gaps");
+    }
+    let seen: Vec<u64> = pages.iter().flatten().copied().collect();
+    assert!(seen.windows(2).all(|two| two[0] < two[1]), "nothing comes twice or out of order");
+    assert!(acknowledged.windows(2).all(|two| two[0] < two[1]), "nor do acknowledgements");
+    let missing = acknowledged.iter().find(|number| seen.binary_search(number).is_err());
+    assert_eq!(missing, None, "acknowledged and not seen");
+    for (page, first_max) in queued_from {
+        let first = pages[*page..].iter().flatten().next().expect("the next connection brings something");
+        assert!(first <= first_max, "queued from {first_max}, sent from {first}");
+    }
+}
+
+fn assert_events(log: &[(Instant, LinkEvent)], restarts: &[Instant]) {
+    let mut before = String::from("reconnecting 0");
+    for (_, event) in log {
+        let now = short(event);
+        let in_order = match (before.split_once(' '), now.split_once(' ')) {
+            (Some(("reconnecting", planned)), Some(("connecting", begun))) => planned == begun,
+            (Some(("connecting", _)), None) => now == "connected" || now == "failed",
+            (None, None) => before == "connected" && now == "disconnected",
+            (None, Some(("reconnecting", _))) => before == "failed" || before == "disconnected",
+            _ => false,
+        };
+        assert!(in_order, "{before}, then {now}");
+        before = now;
+    }
+    assert_eq!(before, "disconnected", "the close comes last");
+    for restart in restarts {
+        let back = log.iter().find(|(at, event)| at >= restart && short(event) == "connected");
+        let (at, _) = back.expect("the client comes back");
+        let late = at.duration_since(*restart);
+        assert!(late < Duration::from_millis(DELAY_MAX_MS) + GRACE, "back after {late:?}");
+    }
+    let retries = log.iter().filter(|(_, event)| matches!(event, LinkEvent::Reconnecting { attempt: 1, .. }));
+    assert!(retries.count() >= RESTARTS, "the count begins anew after every useful connection");
+}
