@@ -71,6 +71,10 @@ pub enum TlsFault {
     /// The peer's handshake is larger than the 64 KiB that are kept of it.
     #[error("the peer's TLS handshake is too large")]
     HandshakeTooLarge,
+    /// Nobody's fault: TLS 1.2 has no way to renew the keys of a connection, and these have encrypted the 2^24 records
+    /// that are safe. Connect again, or use TLS 1.3, which renews them by itself.
+    #[error("the keys of this TLS 1.2 connection are used up")]
+    KeysUsedUp,
     /// The peer broke the rules of TLS in another way.
     #[error("the peer broke the TLS protocol: {0}")]
     Protocol(String),

@@ -29,7 +29,7 @@ use super::version::TlsVersion;
 /// 4. While [`wants_write`](Self::wants_write): send what [`write_tls`](Self::write_tls) yields; after a fault too, it
 ///    is the alert that tells the peer why.
 ///
-/// Memory, beyond some KiB of keys: plaintext not yet taken is at most 80 KiB (ordinarily 34 KiB, none when the
+/// Memory, beyond some KiB of keys: plaintext not yet taken is at most 80 KiB (ordinarily 36 KiB, none when the
 /// caller takes it), ciphertext not yet decrypted 18 KiB (64 KiB during the handshake), plaintext or ciphertext not
 /// yet sent 64 KiB and the handshake's own messages. A peer cannot make any of them grow further, whatever it sends
 /// and however small the pieces; bytes that arrive one by one cost the same work each.
@@ -152,7 +152,12 @@ impl TlsFilter {
         if self.closing || self.fault.is_some() {
             return 0;
         }
-        self.connection.writer().write(plaintext).unwrap_or(0)
+        let taken = self.connection.writer().write(plaintext).unwrap_or(0);
+        if taken == 0 && !plaintext.is_empty() && !self.is_handshaking() && !self.wants_write() {
+            // There is room, and still nothing is taken: no more can be encrypted. The peer knows already.
+            self.fault = Some(TlsFault::KeysUsedUp);
+        }
+        taken
     }
 
     /// Whether there are bytes to send.
@@ -195,12 +200,19 @@ impl TlsFilter {
         Err(fault)
     }
 
+    /// What ended the connection, also when no call could return it:
+    /// [`TlsFault::KeysUsedUp`] comes up while writing.
+    pub const fn fault(&self) -> Option<&TlsFault> {
+        self.fault.as_ref()
+    }
+
     /// Whether the handshake is not complete.
     pub fn is_handshaking(&self) -> bool {
         self.facts.is_none()
     }
 
-    /// Whether the peer has said that it sends nothing more.
+    /// Whether the peer has said that it sends nothing more. It may wait for the same from this side before it closes
+    /// (TLS 1.2 peers do): call [`close_notify`](Self::close_notify) when there is nothing left to send.
     pub const fn peer_has_closed(&self) -> bool {
         self.peer_has_closed
     }

@@ -154,7 +154,7 @@ fn contains(text: &[u8], word: &[u8]) -> bool {
 fn malformed(option: &'static str, error: &Error) -> TlsOptionError {
     let problem = match error {
         Error::MissingSectionEnd { end_marker } => {
-            format!("the text ends before `{}`", String::from_utf8_lossy(end_marker))
+            format!("the end of `{}` is missing", String::from_utf8_lossy(end_marker))
         }
         Error::Base64Decode(_) => "the text between BEGIN and END is no base64".to_string(),
         _ => "this is no PEM document".to_string(),

@@ -1,1 +1,10 @@
-fn main() {}
+//! TLS as users meet it: two filters in memory with generated certificates, and OpenSSL where it is installed.
+
+mod certificates;
+mod handshake;
+mod identity;
+mod lifecycle;
+mod openssl;
+mod options;
+mod pair;
+mod stream;
