@@ -11,6 +11,7 @@ use std::str::FromStr;
 /// | text | meaning |
 /// |---|---|
 /// | `tcp://host:port`, `host:port` | TCP; the host is a name, an IPv4 address or an IPv6 address in brackets |
+/// | `tls://host:port` | the same with TLS |
 /// | `unix:/path` | a unix socket in the file system |
 /// | `unix:@name` | an abstract unix socket, Linux only |
 ///
@@ -25,6 +26,13 @@ pub enum Address {
         /// The port; 0 lets the system choose when listening.
         port: u16,
     },
+    /// TLS over TCP.
+    Tls {
+        /// A name, or a numeric address without brackets; a server's certificate must be for it.
+        host: String,
+        /// The port; 0 lets the system choose when listening.
+        port: u16,
+    },
     /// The path of a unix socket.
     Unix(PathBuf),
     /// The name of an abstract unix socket, without the leading `@`.
@@ -32,9 +40,23 @@ pub enum Address {
 }
 
 impl Address {
-    /// The socket address, when the address is TCP and its host is numeric.
+    /// Whether the address says that TLS is to be spoken. It may be without: see
+    /// [`ClientBuilder::tls`](crate::ClientBuilder::tls).
+    pub const fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls { .. })
+    }
+
+    /// The same with TLS, where an address can say so.
+    pub(crate) fn over_tls(self) -> Self {
+        match self {
+            Self::Tcp { host, port } => Self::Tls { host, port },
+            other => other,
+        }
+    }
+
+    /// The socket address, when the address is TCP or TLS and its host is numeric.
     pub fn socket_addr(&self) -> Option<SocketAddr> {
-        let Self::Tcp { host, port } = self else { return None };
+        let (Self::Tcp { host, port } | Self::Tls { host, port }) = self else { return None };
         Some(SocketAddr::new(host.parse::<IpAddr>().ok()?, *port))
     }
 }
@@ -45,14 +67,19 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Self, AddressError> {
         let fault = |problem| AddressError { address: text.to_owned(), problem };
         if text.is_empty() {
-            return Err(fault("is empty; write tcp://host:port or unix:/path"));
+            return Err(fault("is empty; write tcp://host:port, tls://host:port or unix:/path"));
         }
         if let Some(path) = text.strip_prefix("unix:") {
             return parse_unix(path).map_err(fault);
         }
         match text.split_once("://") {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("tcp") => parse_tcp(rest).map_err(fault),
-            Some(_) => Err(fault("has an unknown scheme; known are tcp://host:port and unix:/path")),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("tls") => {
+                parse_tcp(rest).map(Self::over_tls).map_err(fault)
+            }
+            Some(_) => {
+                Err(fault("has an unknown scheme; known are tcp://host:port, tls://host:port and unix:/path"))
+            }
             None => parse_tcp(text).map_err(fault),
         }
     }
@@ -61,11 +88,20 @@ impl FromStr for Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+            Self::Tcp { host, port } => write!(f, "tcp://{}:{port}", Bracketed(host)),
+            Self::Tls { host, port } => write!(f, "tls://{}:{port}", Bracketed(host)),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Abstract(name) => write!(f, "unix:@{name}"),
         }
+    }
+}
+
+/// IPv6 addresses stand in brackets.
+struct Bracketed<'a>(&'a str);
+
+impl fmt::Display for Bracketed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.contains(':') { write!(f, "[{}]", self.0) } else { f.write_str(self.0) }
     }
 }
 
@@ -221,7 +257,14 @@ mod tests {
 
     #[test]
     fn what_is_displayed_parses_back() {
-        for text in ["tcp://h:1", "tcp://[::]:65535", "tcp://[fe80::1%eth0]:9", "tcp://127.0.0.1:0"] {
+        for text in [
+            "tcp://h:1",
+            "tls://h:1",
+            "tls://[::1]:1",
+            "tcp://[::]:65535",
+            "tcp://[fe80::1%eth0]:9",
+            "tcp://127.0.0.1:0",
+        ] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
     }
@@ -258,7 +301,7 @@ mod tests {
         assert!(problem("[::1:9000").contains("closing bracket"));
         assert!(problem("[host]:1").contains("no IPv6 address"));
         assert!(problem("a b:1").contains("not a name"));
-        assert!(problem("tls://host:1").contains("known are tcp://host:port and unix:/path"));
+        assert!(problem("ws://host:1").contains("known are tcp://host:port, tls://host:port and unix:/path"));
     }
 
     #[test]

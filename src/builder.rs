@@ -5,16 +5,20 @@ use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use qwormhole_proto::{ConfigError, ConnId, Endpoint, Framing, Limits, Service};
+use qwormhole_proto::handshake::HandshakePolicy;
+use qwormhole_proto::{ConfigError, ConnId, Endpoint, Framing, Limits, Service, TlsRole};
 
 use crate::address::{Address, AddressError};
 use crate::backend::Backend;
+use crate::builder_options::shared_options;
+use crate::environment::Environment;
 use crate::error::StartError;
 use crate::host::Host;
 use crate::inbox::InboxLimits;
 use crate::listen::{Binding, Target};
 use crate::listener::Listener;
 use crate::options::{Options, cpus_allowed};
+use crate::security::{server_handshake, server_tls};
 use crate::server::Server;
 use crate::socket::SocketOptions;
 
@@ -27,6 +31,7 @@ pub struct ServerBuilder {
     options: Options,
     max_connections: usize,
     unix_mode: Option<u32>,
+    handshake: Option<HandshakePolicy>,
 }
 
 impl ServerBuilder {
@@ -36,6 +41,7 @@ impl ServerBuilder {
             options: Options::default(),
             max_connections: CONNECTIONS_MAX,
             unix_mode: None,
+            handshake: None,
         }
     }
 
@@ -135,6 +141,15 @@ impl ServerBuilder {
         self
     }
 
+    shared_options!();
+
+    /// Asks every client for a handshake before its handler is made, and by which rules it is accepted. Default:
+    /// none is expected, unless `QWORMHOLE_PROTOCOL_VERSION` or `QWORMHOLE_REQUIRE_HANDSHAKE` is set.
+    pub fn handshake(mut self, policy: HandshakePolicy) -> Self {
+        self.handshake = Some(policy);
+        self
+    }
+
     /// Options of the listening sockets, which accepted connections inherit.
     pub fn sockets(mut self, options: SocketOptions) -> Self {
         self.options.sockets = options;
@@ -173,7 +188,7 @@ impl ServerBuilder {
     /// # Errors
     ///
     /// As [`ServerBuilder::start`].
-    pub fn start_with<S, F>(self, make_service: F) -> Result<Server, StartError>
+    pub fn start_with<S, F>(mut self, make_service: F) -> Result<Server, StartError>
     where
         S: Service,
         F: Fn(usize) -> S + Clone + Send + 'static,
@@ -183,6 +198,14 @@ impl ServerBuilder {
             let fix = "must be between 1 and 16,777,216";
             return Err(ConfigError { option: "max_connections", fix }.into());
         }
+        let environment = Environment::read()?;
+        let tls = server_tls(self.options.tls.take(), &environment)?;
+        if tls.is_none() && self.targets.iter().any(Target::asks_for_tls) {
+            let fix = "a tls:// address needs a key and a certificate: call `tls`, or set QWORMHOLE_TLS_KEY and _CERT";
+            return Err(ConfigError { option: "tls", fix }.into());
+        }
+        self.options.config.tls = tls.clone().map(TlsRole::Server);
+        self.options.config.handshake = server_handshake(self.handshake.take(), &environment)?;
         let options = self.options.driver_options(cpus_allowed(), connections_max, "qwormhole")?;
         let binding = Binding {
             shards: options.shards,
@@ -190,7 +213,10 @@ impl ServerBuilder {
             options: &self.options.sockets,
             limits: &self.options.config.limits,
         };
-        let bound = binding.bind(self.targets)?;
+        let mut bound = binding.bind(self.targets)?;
+        if tls.is_some() {
+            bound.addrs = bound.addrs.into_iter().map(Address::over_tls).collect();
+        }
         let host = Host::start(self.options.backend, &options, make_service)?;
         let endpoint = Endpoint::new(self.max_connections);
         let config = Arc::new(self.options.config);
@@ -199,7 +225,7 @@ impl ServerBuilder {
                 .map_err(|source| StartError::Bind { address: address.to_string(), source })?;
         }
         let report = host.report().clone();
-        let server = Server::new(Box::new(host), report, bound.addrs);
+        let server = Server::new(Box::new(host), report, bound.addrs, tls);
         #[cfg(unix)]
         let server = server.with_files(bound.files);
         Ok(server)

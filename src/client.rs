@@ -1,19 +1,22 @@
 //! Making connections.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use futures_channel::oneshot;
+use qwormhole_proto::handshake::ClientHandshake;
 use qwormhole_proto::{
-    CloseReason, Config, Context, Dial, Framing, Handler, Limits, Message, OpenSocket, Sender, ShardStats,
-    ShutdownReport,
+    ClientTls, CloseReason, Config, Context, Dial, Framing, Handler, Limits, Message, OpenSocket, Sender,
+    ShardStats, ShutdownReport,
 };
 use socket2::{SockAddr, Socket};
 
 use crate::address::{Address, AddressError};
 use crate::backend::{Backend, BackendReport};
+use crate::builder_options::shared_options;
 use crate::client_engine::{ClientEngine, ClientHandler};
 use crate::connection::Connection;
+use crate::environment::Environment;
 use crate::error::{ConnectError, StartError};
 use crate::inbox::{Inbox, InboxLimits};
 use crate::link::LinkBuilder;
@@ -21,6 +24,7 @@ use crate::listen::unix_addr;
 use crate::off_thread::off_thread;
 use crate::options::Options;
 use crate::resolve::resolve;
+use crate::security::{client_handshake, client_tls, client_tls_by_address, towards};
 use crate::socket::SocketOptions;
 
 /// Makes connections; cheap to clone. Works on any async runtime, and without one.
@@ -42,6 +46,9 @@ struct Setup {
     sockets: SocketOptions,
     inbox: InboxLimits,
     connect_timeout: Option<Duration>,
+    tls: Option<ClientTls>,
+    /// For `tls://` addresses where TLS was not configured.
+    tls_by_address: OnceLock<ClientTls>,
 }
 
 /// Sets up a [`Client`]. Made by [`Client::builder`].
@@ -50,12 +57,13 @@ struct Setup {
 pub struct ClientBuilder {
     options: Options,
     connect_timeout: Option<Duration>,
+    handshake: Option<ClientHandshake>,
 }
 
 impl Client {
     /// Sets up a client.
     pub fn builder() -> ClientBuilder {
-        ClientBuilder { options: Options::default(), connect_timeout: Some(CONNECT_TIMEOUT) }
+        ClientBuilder { options: Options::default(), connect_timeout: Some(CONNECT_TIMEOUT), handshake: None }
     }
 
     /// Connects, for async code. A name's addresses are raced (Happy Eyeballs, RFC 8305).
@@ -156,7 +164,7 @@ impl Client {
         let dial = Dial {
             addrs,
             open_socket: self.open_socket(),
-            config: self.setup.config.clone(),
+            config: self.config_for(&address).await?,
             handler,
             timeout,
             failed: Box::new(move |error| drop(failed.send(error))),
@@ -178,6 +186,26 @@ impl Client {
     /// The bounds of what waits for a reading task.
     pub(crate) fn inbox_limits(&self) -> InboxLimits {
         self.setup.inbox
+    }
+
+    /// What a connection to `address` speaks: TLS if the client was told to use it, or the address says so.
+    async fn config_for(&self, address: &Address) -> Result<Arc<Config>, StartError> {
+        let tls = match &self.setup.tls {
+            Some(tls) => tls.clone(),
+            None if !address.is_tls() => return Ok(self.setup.config.clone()),
+            None => match self.setup.tls_by_address.get() {
+                Some(tls) => tls.clone(),
+                None => {
+                    // Reads files.
+                    let tls =
+                        off_thread(client_tls_by_address).await.unwrap_or_else(client_tls_by_address)?;
+                    self.setup.tls_by_address.get_or_init(|| tls).clone()
+                }
+            },
+        };
+        let mut config = Config::clone(&self.setup.config);
+        config.tls = Some(towards(tls, address));
+        Ok(Arc::new(config))
     }
 
     fn open_socket(&self) -> OpenSocket<SockAddr, Socket> {
@@ -230,6 +258,14 @@ impl ClientBuilder {
         self
     }
 
+    shared_options!();
+
+    /// Sends this handshake before anything else. Default: none, unless `QWORMHOLE_PROTOCOL_VERSION` is set.
+    pub fn handshake(mut self, handshake: ClientHandshake) -> Self {
+        self.handshake = Some(handshake);
+        self
+    }
+
     /// How long a connection may take to come about, over all attempts and the name's lookup; a lookup that
     /// hangs is noticed when it ends. `None` leaves it to the system. Default 10 s.
     pub fn connect_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
@@ -243,7 +279,10 @@ impl ClientBuilder {
     ///
     /// An option that cannot work, or a backend that cannot run.
     pub fn build(self) -> Result<Client, StartError> {
-        let Self { options, connect_timeout } = self;
+        let Self { mut options, connect_timeout, handshake } = self;
+        let environment = Environment::read()?;
+        let tls = client_tls(options.tls.take(), &environment)?;
+        options.config.handshake = client_handshake(handshake, &environment)?;
         options.config.validate()?;
         options.inbox.validate()?;
         let engine = if options.shards.is_some() || !options.cpus.is_empty() {
@@ -256,6 +295,8 @@ impl ClientBuilder {
             sockets: options.sockets,
             inbox: options.inbox,
             connect_timeout,
+            tls,
+            tls_by_address: OnceLock::new(),
         };
         Ok(Client { engine, setup: Arc::new(setup) })
     }
@@ -332,7 +373,7 @@ impl<H: Handler> Handler for Opening<H> {
 /// The addresses to try, in order.
 async fn system_addrs(address: &Address) -> std::io::Result<Vec<SockAddr>> {
     match address {
-        Address::Tcp { host, port } => {
+        Address::Tcp { host, port } | Address::Tls { host, port } => {
             Ok(resolve(host, *port).await?.into_iter().map(SockAddr::from).collect())
         }
         unix => Ok(vec![unix_addr(unix)?]),

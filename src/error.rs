@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::io;
 
-use qwormhole_proto::{CloseReason, ConfigError};
+use qwormhole_proto::{CloseReason, ConfigError, TlsOptionError};
 
 use crate::address::{Address, AddressError};
 use crate::backend::BackendKind;
@@ -25,6 +25,9 @@ pub enum StartError {
     /// An option has a value that cannot work.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A TLS option that cannot work, a file that cannot be read.
+    #[error(transparent)]
+    Tls(TlsOptionError),
     /// An address could not be read.
     #[error(transparent)]
     Address(#[from] AddressError),

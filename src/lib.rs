@@ -67,6 +67,7 @@ compile_error!("qwormhole needs a backend: enable the feature `tokio`, or on Lin
 mod address;
 mod backend;
 mod builder;
+mod builder_options;
 mod client;
 mod client_engine;
 mod connection;
@@ -83,6 +84,7 @@ mod options;
 mod outlet;
 mod resolve;
 mod runtime;
+mod security;
 mod server;
 mod socket;
 #[cfg(unix)]
@@ -101,10 +103,13 @@ pub use link::{Link, LinkBuilder, LinkError, LinkEvent, LinkEvents, LinkSender};
 pub use listener::Listener;
 #[cfg(all(target_os = "linux", feature = "io-uring"))]
 pub use qwormhole_engine::probe;
+pub use qwormhole_proto::handshake;
 pub use qwormhole_proto::{
-    Backoff, CloseReason, ConfigError, ConnId, ConnectionStats, Context, FrameTooLarge, Framing, Handler,
-    Jitter, Limits, Message, Payload, PeerAddr, PeerCredentials, PeerInfo, Priority, SendError,
-    SendErrorKind, Sender, Service, ShardStats, ShutdownReport, Time, Waiter,
+    Backoff, CloseReason, ConfigError, ConnId, ConnectionStats, Context, DangerousTlsOptions, FrameTooLarge,
+    Framing, Handler, Heartbeat, HeartbeatPayload, Jitter, Limits, Message, OverflowPolicy, Payload,
+    PeerAddr, PeerCredentials, PeerInfo, Pem, Priority, RateLimit, SendError, SendErrorKind, Sender, Service,
+    ShardStats, ShutdownReport, Time, TlsAlert, TlsExporter, TlsFacts, TlsFault, TlsOptionError, TlsOptions,
+    TlsVersion, Waiter,
 };
 pub use runtime::{Runtime, RuntimeBuilder};
 pub use server::Server;

@@ -21,6 +21,13 @@ pub(crate) enum Target {
     Socket(Socket),
 }
 
+impl Target {
+    /// Whether its address says so.
+    pub(crate) fn asks_for_tls(&self) -> bool {
+        matches!(self, Self::Address(address) if address.is_tls())
+    }
+}
+
 /// How to bind.
 #[derive(Debug)]
 pub(crate) struct Binding<'a> {
@@ -51,7 +58,7 @@ impl Binding<'_> {
         let mut bound = Bound::default();
         for target in targets {
             let (result, address) = match target {
-                Target::Address(Address::Tcp { host, port }) => {
+                Target::Address(Address::Tcp { host, port } | Address::Tls { host, port }) => {
                     let result = self.bind_tcp(&host, port, &v4_ports, &mut bound);
                     (result, Address::Tcp { host, port }.to_string())
                 }
@@ -182,7 +189,7 @@ pub(crate) fn unix_addr(address: &Address) -> io::Result<SockAddr> {
     match address {
         Address::Unix(path) => SockAddr::unix(path),
         Address::Abstract(name) => SockAddr::unix(format!("\0{name}")),
-        Address::Tcp { .. } => Err(io::ErrorKind::InvalidInput.into()),
+        Address::Tcp { .. } | Address::Tls { .. } => Err(io::ErrorKind::InvalidInput.into()),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::num::NonZero;
 use std::thread;
 
-use qwormhole_proto::{Config, ConfigError, DriverOptions};
+use qwormhole_proto::{Config, ConfigError, DriverOptions, TlsOptions};
 
 use crate::backend::Backend;
 use crate::error::StartError;
@@ -19,6 +19,7 @@ pub(crate) struct Options {
     pub(crate) config: Config,
     pub(crate) sockets: SocketOptions,
     pub(crate) inbox: InboxLimits,
+    pub(crate) tls: Option<TlsOptions>,
 }
 
 impl Options {

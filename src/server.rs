@@ -3,12 +3,14 @@
 use std::fmt;
 use std::time::Duration;
 
-use qwormhole_proto::{ShardStats, ShutdownReport};
+use qwormhole_proto::{ConfigError, ServerTls, ShardStats, ShutdownReport, TlsOptions};
 
 use crate::address::Address;
 use crate::backend::BackendReport;
 use crate::builder::ServerBuilder;
+use crate::error::StartError;
 use crate::host::Running;
+use crate::security::System;
 #[cfg(unix)]
 use crate::unix_file::UnixFile;
 
@@ -23,6 +25,7 @@ pub struct Server {
     host: Box<dyn Running>,
     report: BackendReport,
     addrs: Vec<Address>,
+    tls: Option<ServerTls>,
 }
 
 impl Server {
@@ -31,13 +34,32 @@ impl Server {
         ServerBuilder::new()
     }
 
-    pub(crate) fn new(host: Box<dyn Running>, report: BackendReport, addrs: Vec<Address>) -> Self {
+    pub(crate) fn new(
+        host: Box<dyn Running>,
+        report: BackendReport,
+        addrs: Vec<Address>,
+        tls: Option<ServerTls>,
+    ) -> Self {
         Self {
             #[cfg(unix)]
             files: Vec::new(),
             host,
             report,
             addrs,
+            tls,
+        }
+    }
+
+    /// Presents another certificate from the next connection on; connections that are open go on. Only the key,
+    /// the certificate and the passphrase of `options` are looked at.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with them; the present certificate stays. Also a server without TLS.
+    pub fn reload_certificate(&self, options: &TlsOptions) -> Result<(), StartError> {
+        match &self.tls {
+            Some(tls) => Ok(tls.reload(options, &System)?),
+            None => Err(ConfigError { option: "tls", fix: "the server was started without TLS" }.into()),
         }
     }
 

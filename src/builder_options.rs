@@ -1,0 +1,34 @@
+//! Options that servers and clients set alike.
+
+/// Methods of a builder whose `options` are [`Options`](crate::options::Options).
+macro_rules! shared_options {
+    () => {
+        /// TLS from the first byte, never less: a peer without it is refused by name. What is not set here comes
+        /// from the environment (`QWORMHOLE_TLS_…`). Default: none, unless `QWORMHOLE_TLS_ENABLED` says so.
+        pub fn tls(mut self, options: $crate::TlsOptions) -> Self {
+            self.options.tls = Some(options);
+            self
+        }
+
+        /// How fast messages may leave, per connection. Default: as fast as the peer takes them.
+        pub fn rate_limit(mut self, limit: impl Into<Option<$crate::RateLimit>>) -> Self {
+            self.options.config.rate_limit = limit.into();
+            self
+        }
+
+        /// A message sent at every interval, behind everything else. Default: none.
+        pub fn heartbeat(mut self, heartbeat: impl Into<Option<$crate::Heartbeat>>) -> Self {
+            self.options.config.heartbeat = heartbeat.into();
+            self
+        }
+
+        /// What happens when a message finds its connection's outbox full. Default:
+        /// [`OverflowPolicy::Refuse`](crate::OverflowPolicy::Refuse).
+        pub fn overflow(mut self, policy: $crate::OverflowPolicy) -> Self {
+            self.options.config.overflow = policy;
+            self
+        }
+    };
+}
+
+pub(crate) use shared_options;
