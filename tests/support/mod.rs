@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub(crate) mod certs;
 pub(crate) mod peer;
 pub(crate) mod record;
 pub(crate) mod resources;

@@ -1,0 +1,7 @@
+//! TLS and handshakes over real sockets, on every backend.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod handshake;
+mod tls;
