@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{BufRead, Write};
 use std::sync::Arc;
 
-use rustls::{CommonState, Connection, HandshakeKind};
+use rustls::{CommonState, Connection, HandshakeKind, SupportedCipherSuite};
 use rustls_pki_types::{CertificateDer, ServerName};
 
 use super::client::{ClientEnd, ClientTls};
@@ -44,6 +44,9 @@ pub struct TlsFilter {
     unread_bytes: usize,
     peer_has_closed: bool,
     closing: bool,
+    /// Records written so far, and how many these keys may encrypt; TLS 1.3 renews its keys instead.
+    records: u64,
+    records_max: u64,
 }
 
 enum Role {
@@ -84,6 +87,8 @@ impl TlsFilter {
             unread_bytes: 0,
             peer_has_closed: false,
             closing: false,
+            records: 0,
+            records_max: u64::MAX,
         }
     }
 
@@ -124,6 +129,9 @@ impl TlsFilter {
         self.peer_has_closed = state.peer_has_closed();
         if was_handshaking && !self.connection.is_handshaking() {
             self.facts = Some(Box::new(self.agreed()?));
+            if let Some(SupportedCipherSuite::Tls12(suite)) = self.connection.negotiated_cipher_suite() {
+                self.records_max = suite.common.confidentiality_limit.saturating_sub(RECORDS_SPARE);
+            }
         }
         Ok(())
     }
@@ -152,11 +160,15 @@ impl TlsFilter {
         if self.closing || self.fault.is_some() {
             return 0;
         }
-        let taken = self.connection.writer().write(plaintext).unwrap_or(0);
-        if taken == 0 && !plaintext.is_empty() && !self.is_handshaking() && !self.wants_write() {
-            // There is room, and still nothing is taken: no more can be encrypted. The peer knows already.
+        let records = plaintext.len().min(UNSENT_BYTES_MAX).div_ceil(RECORD_BYTES_MAX) as u64;
+        if self.records.saturating_add(records) > self.records_max {
+            // Beyond its limit rustls would take the bytes and drop them.
+            self.close_notify();
             self.fault = Some(TlsFault::KeysUsedUp);
+            return 0;
         }
+        let taken = self.connection.writer().write(plaintext).unwrap_or(0);
+        self.records += taken.div_ceil(RECORD_BYTES_MAX) as u64;
         taken
     }
 
@@ -338,6 +350,10 @@ impl Head {
     }
 }
 
+/// The most plaintext of one record.
+const RECORD_BYTES_MAX: usize = 16 * 1024;
+/// Records for the handshake and alerts, which are not counted one by one.
+const RECORDS_SPARE: u64 = 1024;
 /// Input is not taken while more plaintext than this waits: one record.
 const UNREAD_BYTES_PAUSE: usize = 16 * 1024;
 /// Plaintext or ciphertext that waits to be sent.

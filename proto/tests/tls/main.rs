@@ -1,5 +1,7 @@
 //! TLS as users meet it: two filters in memory with generated certificates, and OpenSSL where it is installed.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod certificates;
 mod handshake;
 mod identity;
