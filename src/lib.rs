@@ -58,6 +58,7 @@
 //!
 //! - `io-uring` (default): the io_uring engine, on Linux.
 //! - `tokio` (default): the portable driver.
+//! - `json`, `cbor` (default): [`codec`]s of these formats for types of serde.
 
 #![forbid(unsafe_code)]
 
@@ -70,6 +71,7 @@ mod builder;
 mod builder_options;
 mod client;
 mod client_engine;
+pub mod codec;
 mod connection;
 mod environment;
 mod error;
@@ -93,8 +95,9 @@ mod unix_file;
 pub use address::{Address, AddressError};
 pub use backend::{Backend, BackendKind, BackendReport, UnknownBackend};
 pub use builder::ServerBuilder;
-pub use bytes::Bytes;
+pub use bytes::{Bytes, BytesMut};
 pub use client::{Client, ClientBuilder};
+pub use codec::{Codec, CodecError, TypedConnection};
 pub use connection::{Connection, ReceiveHalf, SendHalf};
 pub use environment::{Environment, PemSource, RequiredTag, TlsEnvironment, TlsIdentity};
 pub use error::{ConnectError, Forked, RecvError, StartError};
