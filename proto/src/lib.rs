@@ -28,6 +28,7 @@ mod encoder;
 mod endpoint;
 mod error;
 mod handler;
+pub mod handshake;
 mod held;
 mod id;
 mod limits;

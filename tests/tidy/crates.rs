@@ -29,7 +29,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
 ];
 
 /// Everything the protocol core is built from: no sockets, threads or clocks among it.
-const CORE_MAY_USE: &[&str] = &["bytes", "slab", "smallvec", "thiserror"];
+const CORE_MAY_USE: &[&str] = &["base64", "bytes", "libm", "ring", "ryu-js", "slab", "smallvec", "thiserror"];
 
 /// A driver does not reach for the other one's system.
 const MUST_NOT_USE: &[(&str, &str)] =
