@@ -28,7 +28,8 @@ fn config() -> Config {
 fn open(config: &Config, slot: u32) -> (Session<Ignore>, ShardLocal) {
     let mut local = ShardLocal::default();
     let peer = PeerInfo::new(PeerAddr::Unknown);
-    let mut session = Session::new(ConnId::new(0, slot, 0), peer, Arc::new(config.clone()), Ignore);
+    let mut session =
+        Session::new(ConnId::new(0, slot, 0), peer, Arc::new(config.clone()), crate::Owner::handler(Ignore));
     session.open(&mut local);
     (session, local)
 }
@@ -87,7 +88,8 @@ fn only_open_connections_that_are_not_excepted_get_it() {
     closing.handle_broadcast(&mut local, &broadcast);
     assert!(closing.poll_transmit(&mut local).is_none());
     let peer = PeerInfo::new(PeerAddr::Unknown);
-    let mut unopened = Session::new(ConnId::new(0, 3, 0), peer, Arc::new(config), Ignore);
+    let mut unopened =
+        Session::new(ConnId::new(0, 3, 0), peer, Arc::new(config), crate::Owner::handler(Ignore));
     unopened.handle_broadcast(&mut local, &broadcast);
     assert!(unopened.poll_transmit(&mut local).is_none() && unopened.sender(&mut local).is_none());
     assert_eq!(local.stats.broadcasts_missed, 0, "that is nobody's fault");

@@ -24,6 +24,7 @@ mod command;
 mod config;
 mod connection;
 mod context;
+mod crypto;
 mod decoder;
 mod driver;
 mod encoder;

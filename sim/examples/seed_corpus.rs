@@ -7,11 +7,13 @@ use std::path::Path;
 use std::{fs, io};
 
 use fastrand::Rng;
+use qwormhole_proto::handshake::{ClientHandshake, NegentropicSigner};
 
 fn main() -> io::Result<()> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
     write(&corpus.join("decoder_split"), decoder_split)?;
     write(&corpus.join("connection_ops"), connection_ops)?;
+    write(&corpus.join("handshake_json"), handshake_json)?;
     write(&corpus.join("fake_ring_schedule"), decisions)
 }
 
@@ -50,6 +52,37 @@ fn connection_ops(rng: &mut Rng) -> Vec<u8> {
 /// Decisions of a schedule, one a byte; zero is the harmless one, and half of them are.
 fn decisions(rng: &mut Rng) -> Vec<u8> {
     (0..rng.usize(50..1000)).map(|_| if rng.bool() { 0 } else { rng.u8(..) }).collect()
+}
+
+/// Handshakes, every other one signed, every fourth with a byte changed; keys with all kinds of values.
+fn handshake_json(rng: &mut Rng) -> Vec<u8> {
+    const KEYS: &[&str] = &[
+        r#""sid":"s""#,
+        r#""caps":{"ack":true,"x":[1,"2",{"y":false}]}"#,
+        r#""nv":{"hash":"h","entropy":0.5,"vector":[1,-2e3]}"#,
+        r#""nv":"v""#,
+        r#""ts":1700000000000"#,
+        r#""tags":{"2":1,"b":"\ud83c\udf0d","10":-0.5,"tlsFingerprint256":"AA"}"#,
+        r#""nIndex":0.9"#,
+        r#""entropyMetrics":{"entropy":0.8,"entropyVelocity":"low","coherence":"high","negIndex":0.9}"#,
+        r#""x":[null,1e999,"\ud800","é"]"#,
+        r#""x":{"a":[[[[]]]]}"#,
+        r#""version":"2""#,
+    ];
+    let mut payload = if rng.bool() {
+        let client = ClientHandshake::new("1.0.0").tag("a", rng.u32(..)).tag("10", "b").ask_ack();
+        let signer = NegentropicSigner::from_seed(&[rng.u8(..); 32]).expect("any seed is a key");
+        client.signer(signer).encode(&[], 1_700_000_000_000, [rng.u8(..); 16]).expect("a valid handshake")
+    } else {
+        let keys: String =
+            (0..rng.u8(0..6)).map(|_| format!(",{}", KEYS[rng.usize(0..KEYS.len())])).collect();
+        format!("{{\"type\":\"handshake\"{keys}}}").into_bytes()
+    };
+    if rng.u8(0..4) == 0 {
+        let at = rng.usize(0..payload.len());
+        payload[at] = rng.u8(..);
+    }
+    payload
 }
 
 const INPUTS: u64 = 24;

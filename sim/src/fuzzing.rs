@@ -4,6 +4,7 @@
 mod bench;
 mod connection_ops;
 mod decoder_split;
+mod handshake_json;
 mod input;
 mod kernel;
 mod player;
@@ -11,3 +12,4 @@ mod reference;
 
 pub use connection_ops::connection_ops;
 pub use decoder_split::decoder_split;
+pub use handshake_json::handshake_json;

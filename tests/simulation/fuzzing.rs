@@ -52,4 +52,9 @@ fn connection_ops() {
     replay("connection_ops", fuzzing::connection_ops);
 }
 
+#[test]
+fn handshake_json() {
+    replay("handshake_json", fuzzing::handshake_json);
+}
+
 const SEEDS: u64 = 20_000;

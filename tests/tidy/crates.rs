@@ -33,11 +33,13 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
 const CORE_MAY_USE: &[&str] = &[
     "base64",
     "bytes",
+    "libm",
     "pkcs8",
     "ring",
     "rustls",
     "rustls-pki-types",
     "rustls-webpki",
+    "ryu-js",
     "slab",
     "smallvec",
     "thiserror",

@@ -2,12 +2,9 @@
 
 use std::fmt;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
 use super::fault::TlsFault;
-use super::provider::sha256;
 use super::version::TlsVersion;
+use crate::handshake::session_key;
 
 /// What is known about a connection whose handshake is complete. It owns the peer's certificates, ordinarily 1 to
 /// 4 KiB and at most 64 KiB.
@@ -52,11 +49,7 @@ impl TlsFacts {
     /// The exported keying material as handshakes carry it: in base64, or, for the server's view of a handshake
     /// with a `negHash`, the base64 of SHA-256 over the material and the hash's text. `None` when none is exported.
     pub fn session_key(&self, neg_hash: Option<&str>) -> Option<String> {
-        let material = self.keying_material.as_deref()?;
-        Some(match neg_hash {
-            None => STANDARD.encode(material),
-            Some(hash) => STANDARD.encode(sha256(&[material, hash.as_bytes()].concat())),
-        })
+        self.keying_material.as_deref().map(|material| session_key(material, neg_hash))
     }
 
     /// The tags that a client adds to its handshake, in their order on the wire. They replace tags of the same name.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::option_error::TlsOptionError;
-use super::provider::{sha1, sha256};
+use crate::crypto::{sha1, sha256};
 
 /// The digests of one certificate's DER form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub(super) struct Fingerprints {
 
 impl Fingerprints {
     pub(super) fn of(der: &[u8]) -> Self {
-        Self { sha256: colon_hex(&sha256(der)), sha1: colon_hex(&sha1(der)) }
+        Self { sha256: colon_hex(&sha256(&[der])), sha1: colon_hex(&sha1(der)) }
     }
 }
 
@@ -35,7 +35,7 @@ impl Pins {
 
     /// The fingerprint of `der` when none of the pins is its.
     pub(super) fn refuses(&self, der: &[u8]) -> Option<String> {
-        let presented = sha256(der);
+        let presented = sha256(&[der]);
         let admitted = self.0.is_empty() || self.0.contains(&presented);
         (!admitted).then(|| colon_hex(&presented))
     }
