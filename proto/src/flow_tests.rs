@@ -56,8 +56,7 @@ impl Bench {
         let seen = Rc::<RefCell<Seen>>::default();
         let peer = PeerInfo::new(PeerAddr::Unknown);
         let handler = Recorder(seen.clone());
-        let mut session =
-            Session::new(ConnId::new(0, 0, 0), peer, Arc::new(config), crate::Owner::handler(handler));
+        let mut session = Session::new(ConnId::new(0, 0, 0), peer, Arc::new(config), Owner::handler(handler));
         let mut local = ShardLocal::default();
         local.set_wall_clock(secs(1000));
         session.open(&mut local);

@@ -106,7 +106,12 @@ fn priorities_leave_in_the_reference_order_and_statistics_agree() {
         let mut local = ShardLocal::default();
         let peer = PeerInfo::new(PeerAddr::Unknown);
         let config = Arc::new(config(rate_limit));
-        let mut session = Session::new(ConnId::new(0, 0, 0), peer, config, Queues(items.collect()));
+        let mut session = Session::new(
+            ConnId::new(0, 0, 0),
+            peer,
+            config,
+            qwormhole_proto::Owner::handler(Queues(items.collect())),
+        );
         session.open(&mut local);
         check_stats(&case["stats_after_enqueue"], &session);
         let mut order = Vec::new();

@@ -4,7 +4,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use qwormhole_proto::handshake::{
     ClientHandshake, Coherence, Handshake, HandshakeFault, HandshakeInfo, HandshakeMode, HandshakePolicy,
