@@ -16,11 +16,13 @@ use crate::client_engine::{ClientEngine, ClientHandler};
 use crate::connection::Connection;
 use crate::error::{ConnectError, StartError};
 use crate::inbox::{Inbox, InboxLimits};
+use crate::interface::InterfaceAddrs;
 use crate::listen::unix_addr;
 use crate::off_thread::off_thread;
 use crate::options::Options;
 use crate::resolve::resolve;
 use crate::socket::SocketOptions;
+use crate::telemetry::Telemetry;
 
 /// Makes connections; cheap to clone. Works on any async runtime, and without one.
 ///
@@ -112,6 +114,11 @@ impl Client {
         self.engine.stats()
     }
 
+    /// The sum over all shards of the engine, a snapshot at most one turn old.
+    pub fn snapshot(&self) -> Telemetry {
+        Telemetry::of(&self.stats())
+    }
+
     /// Closes every connection of the client's engine gracefully, cuts what is left at the deadline and ends
     /// the engine. If the engine is shared, this is about the connections of all its clients; clients that are
     /// built afterwards share another.
@@ -137,6 +144,7 @@ impl Client {
             Ok(addrs) => addrs,
             Err(source) => return Err(ConnectError::Resolve { address, source }),
         };
+        let (addrs, interface) = self.setup.coming_from(&address, addrs)?;
         let timeout = self.setup.connect_timeout.map(|limit| limit.saturating_sub(begun.elapsed()));
         if timeout.is_some_and(|left| left.is_zero()) {
             return Err(ConnectError::TimedOut { address });
@@ -144,7 +152,7 @@ impl Client {
         let (failed, failure) = oneshot::channel();
         let dial = Dial {
             addrs,
-            open_socket: self.open_socket(),
+            open_socket: self.open_socket(interface),
             config: self.setup.config.clone(),
             handler,
             timeout,
@@ -159,9 +167,35 @@ impl Client {
         Err(ConnectError::from_driver(address, error))
     }
 
-    fn open_socket(&self) -> OpenSocket<SockAddr, Socket> {
+    fn open_socket(&self, interface: Option<InterfaceAddrs>) -> OpenSocket<SockAddr, Socket> {
         let setup = self.setup.clone();
-        Arc::new(move |addr: &SockAddr| setup.sockets.open_to(addr, &setup.config.limits))
+        Arc::new(move |addr: &SockAddr| setup.sockets.open_to(addr, interface.as_ref(), &setup.config.limits))
+    }
+}
+
+impl Setup {
+    /// The addresses of the option `interface`, and those of `addrs` that can be reached from there.
+    fn coming_from(
+        &self,
+        address: &Address,
+        addrs: Vec<SockAddr>,
+    ) -> Result<(Vec<SockAddr>, Option<InterfaceAddrs>), ConnectError> {
+        let is_tcp = matches!(address, Address::Tcp { .. });
+        let name = self.sockets.interface.as_ref();
+        let Some(name) = name.filter(|_| is_tcp && self.sockets.local_addr.is_none()) else {
+            return Ok((addrs, None));
+        };
+        let missing =
+            |detail| ConnectError::Interface { address: address.clone(), interface: name.clone(), detail };
+        let interface = InterfaceAddrs::of(name)
+            .map_err(|source| ConnectError::Failed { address: address.clone(), source })?
+            .ok_or_else(|| missing(""))?;
+        let addrs = interface.reachable(addrs);
+        if addrs.is_empty() {
+            Err(missing(": it has no address of the peer's family"))
+        } else {
+            Ok((addrs, Some(interface)))
+        }
     }
 }
 

@@ -58,6 +58,7 @@
 //!
 //! - `io-uring` (default): the io_uring engine, on Linux.
 //! - `tokio` (default): the portable driver.
+//! - `metrics`: telemetry of servers through the `metrics` facade.
 
 #![forbid(unsafe_code)]
 
@@ -72,15 +73,20 @@ mod client_engine;
 mod connection;
 mod error;
 mod host;
+mod housekeeping;
 mod inbox;
+mod interface;
 mod listen;
 mod listener;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod off_thread;
 mod options;
 mod outlet;
 mod resolve;
 mod server;
 mod socket;
+mod telemetry;
 #[cfg(unix)]
 mod unix_file;
 
@@ -96,9 +102,10 @@ pub use listener::Listener;
 #[cfg(all(target_os = "linux", feature = "io-uring"))]
 pub use qwormhole_engine::probe;
 pub use qwormhole_proto::{
-    CloseReason, ConfigError, ConnId, ConnectionStats, Context, FrameTooLarge, Framing, Handler, Limits,
-    Message, Payload, PeerAddr, PeerCredentials, PeerInfo, Priority, SendError, SendErrorKind, Sender,
-    Service, ShardStats, ShutdownReport, Time, Waiter,
+    BroadcastPolicy, CloseReason, ConfigError, ConnId, ConnectionStats, Context, FrameTooLarge, Framing,
+    Handler, Limits, Message, Payload, PeerAddr, PeerCredentials, PeerInfo, Priority, SendError,
+    SendErrorKind, Sender, Service, ShardStats, ShutdownReport, Time, Waiter,
 };
 pub use server::Server;
 pub use socket::SocketOptions;
+pub use telemetry::Telemetry;

@@ -3,8 +3,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admission;
 mod dropping;
 mod embedding;
 mod handles;
+mod interface;
 mod many;
+mod server_wide;
 mod shutdown;
