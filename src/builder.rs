@@ -1,30 +1,36 @@
 //! How a server is set up.
 
+use std::fmt;
 use std::net::TcpListener;
 #[cfg(unix)]
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use qwormhole_proto::handshake::HandshakePolicy;
-use qwormhole_proto::{ConfigError, ConnId, Endpoint, Framing, Limits, Service, TlsRole};
+use qwormhole_proto::{
+    CloseReason, ConfigError, ConnId, Endpoint, Fanout, Framing, Limits, PeerInfo, RejectHook, Service,
+    TlsRole,
+};
 
 use crate::address::{Address, AddressError};
 use crate::backend::Backend;
 use crate::builder_options::shared_options;
 use crate::environment::Environment;
 use crate::error::StartError;
-use crate::host::Host;
+use crate::host::{Host, Running};
+use crate::housekeeping::{Chores, Housekeeping};
 use crate::inbox::InboxLimits;
 use crate::listen::{Binding, Target};
 use crate::listener::Listener;
 use crate::options::{Options, cpus_allowed};
 use crate::security::{server_handshake, server_tls};
-use crate::server::Server;
+use crate::server::{Server, ServerParts};
 use crate::socket::SocketOptions;
+use crate::telemetry::Telemetry;
 
 /// Sets up a [`Server`] or a [`Listener`]. Made by [`Server::builder`]; every option has a default that is safe
 /// on the internet.
-#[derive(Debug)]
 #[must_use = "nothing listens before `start` or `listen`"]
 pub struct ServerBuilder {
     targets: Vec<Target>,
@@ -32,7 +38,11 @@ pub struct ServerBuilder {
     max_connections: usize,
     unix_mode: Option<u32>,
     handshake: Option<HandshakePolicy>,
+    allow: Option<Box<AllowPeer>>,
+    chores: Chores,
 }
+
+type AllowPeer = dyn Fn(&PeerInfo) -> bool + Send + Sync;
 
 impl ServerBuilder {
     pub(crate) fn new() -> Self {
@@ -42,6 +52,8 @@ impl ServerBuilder {
             max_connections: CONNECTIONS_MAX,
             unix_mode: None,
             handshake: None,
+            allow: None,
+            chores: Chores::default(),
         }
     }
 
@@ -150,6 +162,47 @@ impl ServerBuilder {
         self
     }
 
+    /// Asks `allow` about each peer that connects, once there is a place for it: `max_connections` comes first.
+    /// A refused peer is closed at once, counted and reported to [`ServerBuilder::on_reject`]. Runs on a shard's
+    /// thread before anything is read, and must not block; a panic refuses. Default: everybody is allowed.
+    pub fn allow(mut self, allow: impl Fn(&PeerInfo) -> bool + Send + Sync + 'static) -> Self {
+        self.allow = Some(Box::new(allow));
+        self
+    }
+
+    /// Tells `callback` of every connection that ended before its handler was opened, and why: refused by
+    /// `max_connections` ([`CloseReason::Refused`]) or by [`ServerBuilder::allow`] ([`CloseReason::NotAllowed`]),
+    /// or a service that panicked. Neither `on_open` nor `on_close` runs for such a connection. Runs on a shard's
+    /// thread and must not block; panics are contained. Default: nobody is told.
+    pub fn on_reject(mut self, callback: impl Fn(&PeerInfo, &CloseReason) + Send + Sync + 'static) -> Self {
+        self.options.config.on_reject = RejectHook::new(callback);
+        self
+    }
+
+    /// Calls `callback` with the server's counters every `interval` in which they changed, and a last time when
+    /// the server has ended. It runs on a thread of its own, one per server, which ends with the server:
+    /// dropping the server waits for a call under way. Panics are contained. `interval` must be above zero; 1 s
+    /// is a good one. Default: nobody is told, and there is no thread.
+    pub fn on_telemetry(
+        mut self,
+        interval: Duration,
+        callback: impl FnMut(&Telemetry) + Send + 'static,
+    ) -> Self {
+        self.chores.interval = interval;
+        self.chores.on_telemetry = Some(Box::new(callback));
+        self
+    }
+
+    /// Publishes the server's counters to the process' recorder of the `metrics` facade, at the interval of
+    /// [`ServerBuilder::on_telemetry`], or every second. Names: `qwormhole_connections`,
+    /// `qwormhole_bytes_total{dir}`, `qwormhole_frames_total{dir}` and `qwormhole_*_total` for the other fields of
+    /// [`Telemetry`]. Servers of one process add up.
+    #[cfg(feature = "metrics")]
+    pub fn publish_metrics(mut self) -> Self {
+        self.chores.metrics = true;
+        self
+    }
+
     /// Options of the listening sockets, which accepted connections inherit.
     pub fn sockets(mut self, options: SocketOptions) -> Self {
         self.options.sockets = options;
@@ -206,6 +259,11 @@ impl ServerBuilder {
         }
         self.options.config.tls = tls.clone().map(TlsRole::Server);
         self.options.config.handshake = server_handshake(self.handshake.take(), &environment)?;
+        if self.chores.interval.is_zero() {
+            return Err(
+                ConfigError { option: "on_telemetry", fix: "must have an interval above zero" }.into()
+            );
+        }
         let options = self.options.driver_options(cpus_allowed(), connections_max, "qwormhole")?;
         let binding = Binding {
             shards: options.shards,
@@ -218,14 +276,21 @@ impl ServerBuilder {
             bound.addrs = bound.addrs.into_iter().map(Address::over_tls).collect();
         }
         let host = Host::start(self.options.backend, &options, make_service)?;
-        let endpoint = Endpoint::new(self.max_connections);
         let config = Arc::new(self.options.config);
+        let endpoint = Endpoint::new(self.max_connections).with_on_reject(config.on_reject.clone());
+        let endpoint = match self.allow {
+            Some(allow) => endpoint.with_allow(allow),
+            None => endpoint,
+        };
+        let housekeeping = Housekeeping::start(self.chores, host.watch()).map_err(StartError::Thread)?;
         for (group, address) in bound.groups.into_iter().zip(&bound.addrs) {
             host.listen(group, endpoint.clone(), config.clone())
                 .map_err(|source| StartError::Bind { address: address.to_string(), source })?;
         }
         let report = host.report().clone();
-        let server = Server::new(Box::new(host), report, bound.addrs, tls);
+        let fanout = Fanout::new(config);
+        let parts = ServerParts { housekeeping, endpoint, fanout, report, addrs: bound.addrs, tls };
+        let server = Server::new(Box::new(host), parts);
         #[cfg(unix)]
         let server = server.with_files(bound.files);
         Ok(server)
@@ -239,6 +304,16 @@ impl ServerBuilder {
     pub fn listen(self) -> Result<Listener, StartError> {
         let inbox = self.options.inbox;
         Listener::start(self, inbox)
+    }
+}
+
+impl fmt::Debug for ServerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerBuilder")
+            .field("targets", &self.targets)
+            .field("options", &self.options)
+            .field("max_connections", &self.max_connections)
+            .finish_non_exhaustive()
     }
 }
 

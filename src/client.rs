@@ -19,6 +19,7 @@ use crate::connection::Connection;
 use crate::environment::Environment;
 use crate::error::{ConnectError, StartError};
 use crate::inbox::{Inbox, InboxLimits};
+use crate::interface::InterfaceAddrs;
 use crate::link::LinkBuilder;
 use crate::listen::unix_addr;
 use crate::off_thread::off_thread;
@@ -26,6 +27,7 @@ use crate::options::Options;
 use crate::resolve::resolve;
 use crate::security::{client_handshake, client_tls, client_tls_by_address, towards};
 use crate::socket::SocketOptions;
+use crate::telemetry::Telemetry;
 
 /// Makes connections; cheap to clone. Works on any async runtime, and without one.
 ///
@@ -131,6 +133,11 @@ impl Client {
         self.engine.stats()
     }
 
+    /// The sum over all shards of the engine, a snapshot at most one turn old.
+    pub fn snapshot(&self) -> Telemetry {
+        Telemetry::of(&self.stats())
+    }
+
     /// Closes every connection of the client's engine gracefully, cuts what is left at the deadline and ends
     /// the engine. If the engine is shared, this is about the connections of all its clients; clients that are
     /// built afterwards share another.
@@ -156,6 +163,7 @@ impl Client {
             Ok(addrs) => addrs,
             Err(source) => return Err(ConnectError::Resolve { address, source }),
         };
+        let (addrs, interface) = self.setup.coming_from(&address, addrs)?;
         let timeout = self.setup.connect_timeout.map(|limit| limit.saturating_sub(begun.elapsed()));
         if timeout.is_some_and(|left| left.is_zero()) {
             return Err(ConnectError::TimedOut { address });
@@ -163,7 +171,7 @@ impl Client {
         let (failed, failure) = oneshot::channel();
         let dial = Dial {
             addrs,
-            open_socket: self.open_socket(),
+            open_socket: self.open_socket(interface),
             config: self.config_for(&address).await?,
             handler,
             timeout,
@@ -208,9 +216,35 @@ impl Client {
         Ok(Arc::new(config))
     }
 
-    fn open_socket(&self) -> OpenSocket<SockAddr, Socket> {
+    fn open_socket(&self, interface: Option<InterfaceAddrs>) -> OpenSocket<SockAddr, Socket> {
         let setup = self.setup.clone();
-        Arc::new(move |addr: &SockAddr| setup.sockets.open_to(addr, &setup.config.limits))
+        Arc::new(move |addr: &SockAddr| setup.sockets.open_to(addr, interface.as_ref(), &setup.config.limits))
+    }
+}
+
+impl Setup {
+    /// The addresses of the option `interface`, and those of `addrs` that can be reached from there.
+    fn coming_from(
+        &self,
+        address: &Address,
+        addrs: Vec<SockAddr>,
+    ) -> Result<(Vec<SockAddr>, Option<InterfaceAddrs>), ConnectError> {
+        let is_tcp = matches!(address, Address::Tcp { .. } | Address::Tls { .. });
+        let name = self.sockets.interface.as_ref();
+        let Some(name) = name.filter(|_| is_tcp && self.sockets.local_addr.is_none()) else {
+            return Ok((addrs, None));
+        };
+        let missing =
+            |detail| ConnectError::Interface { address: address.clone(), interface: name.clone(), detail };
+        let interface = InterfaceAddrs::of(name)
+            .map_err(|source| ConnectError::Failed { address: address.clone(), source })?
+            .ok_or_else(|| missing(""))?;
+        let addrs = interface.reachable(addrs);
+        if addrs.is_empty() {
+            Err(missing(": it has no address of the peer's family"))
+        } else {
+            Ok((addrs, Some(interface)))
+        }
     }
 }
 

@@ -50,6 +50,9 @@ pub enum StartError {
         /// The driver's reason.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// The system refused the thread that tells of the server's telemetry.
+    #[error("cannot start the telemetry thread: {0}")]
+    Thread(#[source] io::Error),
     /// The backend was left out of this build.
     #[error("backend {0} is not part of this build: it needs {hint}", hint = .0.needs())]
     NotBuilt(BackendKind),
@@ -90,6 +93,17 @@ pub enum ConnectError {
     NoAddress {
         /// Whom it was to reach.
         address: Address,
+    },
+    /// The option `interface` names none of this machine, or one without an address of the peer's family
+    /// (`E_INTERFACE_NOT_FOUND` of QWormhole).
+    #[error("cannot connect to {address}: Interface {interface} not found{detail}")]
+    Interface {
+        /// Whom it was to reach.
+        address: Address,
+        /// The name that was given.
+        interface: String,
+        /// What is missing, when the interface exists.
+        detail: &'static str,
     },
     /// No attempt succeeded within the timeout.
     #[error("cannot connect to {address}: Connection timed out")]
@@ -135,6 +149,7 @@ impl ConnectError {
             self,
             Self::Resolve { .. }
                 | Self::NoAddress { .. }
+                | Self::Interface { .. }
                 | Self::TimedOut { .. }
                 | Self::Failed { .. }
                 | Self::TooManyConnections { .. }
@@ -176,7 +191,7 @@ impl RecvError {
 impl From<StartError> for io::Error {
     fn from(error: StartError) -> Self {
         let kind = match &error {
-            StartError::Bind { source, .. } => source.kind(),
+            StartError::Bind { source, .. } | StartError::Thread(source) => source.kind(),
             StartError::NotBuilt(_) | StartError::Backend { .. } => io::ErrorKind::Unsupported,
             StartError::Forked(_) => io::ErrorKind::Other,
             _ => io::ErrorKind::InvalidInput,
@@ -192,6 +207,7 @@ impl From<ConnectError> for io::Error {
             ConnectError::TimedOut { .. } => io::ErrorKind::TimedOut,
             ConnectError::NoAddress { .. } => io::ErrorKind::NotFound,
             ConnectError::Closed { reason, .. } => return reason.clone().into(),
+            ConnectError::Interface { .. } => io::ErrorKind::AddrNotAvailable,
             ConnectError::Address(_) => io::ErrorKind::InvalidInput,
             _ => io::ErrorKind::Other,
         };

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use qwormhole_proto::{Config, Dial, DriverOptions, Endpoint, Service, ShardStats, ShutdownReport};
+use qwormhole_proto::{
+    Broadcast, Config, Dial, DriverOptions, Endpoint, Lookup, Service, ShardStats, ShutdownReport,
+};
 use socket2::{SockAddr, Socket};
 
 use crate::backend::{Backend, BackendKind, BackendReport};
@@ -109,6 +111,16 @@ pub(crate) trait Running: Send + Sync {
 
     /// Counters of each shard; empty after the shutdown and in a fork.
     fn stats(&self) -> Vec<ShardStats>;
+
+    /// What `stats` reads, for another thread; it keeps nothing running.
+    fn watch(&self) -> Box<dyn Fn() -> Vec<ShardStats> + Send>;
+
+    /// Offers a message to every open connection; to none after the shutdown and in a fork.
+    fn broadcast(&self, broadcast: &Arc<Broadcast>);
+
+    /// Looks a connection up; finds none after the shutdown and in a fork. Gives the lookup back while too many
+    /// wait.
+    fn look_up(&self, lookup: Lookup) -> Result<(), Lookup>;
 }
 
 impl<S: Service> Running for Host<S> {
@@ -126,6 +138,26 @@ impl<S: Service> Running for Host<S> {
         match &self.engine {
             Some(engine) if self.check_fork().is_ok() => each!(engine, engine => engine.stats()),
             _ => Vec::new(),
+        }
+    }
+
+    fn watch(&self) -> Box<dyn Fn() -> Vec<ShardStats> + Send> {
+        match &self.engine {
+            Some(engine) => each!(engine, engine => Box::new(engine.watch())),
+            None => Box::new(Vec::new),
+        }
+    }
+
+    fn broadcast(&self, broadcast: &Arc<Broadcast>) {
+        if let Some(engine) = self.engine.as_ref().filter(|_| self.check_fork().is_ok()) {
+            each!(engine, engine => engine.broadcast(broadcast));
+        }
+    }
+
+    fn look_up(&self, lookup: Lookup) -> Result<(), Lookup> {
+        match &self.engine {
+            Some(engine) if self.check_fork().is_ok() => each!(engine, engine => engine.look_up(lookup)),
+            _ => Ok(()),
         }
     }
 }

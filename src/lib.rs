@@ -59,6 +59,7 @@
 //! - `io-uring` (default): the io_uring engine, on Linux.
 //! - `tokio` (default): the portable driver.
 //! - `json`, `cbor` (default): [`codec`]s of these formats for types of serde.
+//! - `metrics`: telemetry of servers through the `metrics` facade.
 
 #![forbid(unsafe_code)]
 
@@ -77,10 +78,14 @@ mod environment;
 mod error;
 mod host;
 mod housekeeper;
+mod housekeeping;
 mod inbox;
+mod interface;
 mod link;
 mod listen;
 mod listener;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod off_thread;
 mod options;
 mod outlet;
@@ -89,6 +94,7 @@ mod runtime;
 mod security;
 mod server;
 mod socket;
+mod telemetry;
 #[cfg(unix)]
 mod unix_file;
 
@@ -108,12 +114,13 @@ pub use listener::Listener;
 pub use qwormhole_engine::probe;
 pub use qwormhole_proto::handshake;
 pub use qwormhole_proto::{
-    Backoff, CloseReason, ConfigError, ConnId, ConnectionStats, Context, DangerousTlsOptions, FrameTooLarge,
-    Framing, Handler, Heartbeat, HeartbeatPayload, Jitter, Limits, Message, OverflowPolicy, Payload,
-    PeerAddr, PeerCredentials, PeerInfo, Pem, Priority, RateLimit, SendError, SendErrorKind, Sender, Service,
-    ShardStats, ShutdownReport, Time, TlsAlert, TlsExporter, TlsFacts, TlsFault, TlsOptionError, TlsOptions,
-    TlsVersion, Waiter,
+    Backoff, BroadcastPolicy, CloseReason, ConfigError, ConnId, ConnectionStats, Context,
+    DangerousTlsOptions, FrameTooLarge, Framing, Handler, Heartbeat, HeartbeatPayload, Jitter, Limits,
+    Message, OverflowPolicy, Payload, PeerAddr, PeerCredentials, PeerInfo, Pem, Priority, RateLimit,
+    SendError, SendErrorKind, Sender, Service, ShardStats, ShutdownReport, Time, TlsAlert, TlsExporter,
+    TlsFacts, TlsFault, TlsOptionError, TlsOptions, TlsVersion, Waiter,
 };
 pub use runtime::{Runtime, RuntimeBuilder};
 pub use server::Server;
 pub use socket::SocketOptions;
+pub use telemetry::Telemetry;

@@ -10,7 +10,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_core::Stream;
-use qwormhole_proto::{PeerInfo, ShardStats, ShutdownReport};
+use qwormhole_proto::{
+    BroadcastPolicy, CloseReason, ConnId, Payload, PeerInfo, Priority, SendError, SendErrorKind, Sender,
+    ShardStats, ShutdownReport,
+};
 
 use crate::address::Address;
 use crate::backend::BackendReport;
@@ -20,6 +23,7 @@ use crate::error::StartError;
 use crate::inbox::{Inbox, InboxLimits};
 use crate::off_thread::off_thread;
 use crate::server::Server;
+use crate::telemetry::Telemetry;
 
 /// Yields the connections that a server accepts; made by [`ServerBuilder::listen`]. Works on any async
 /// runtime, and without one.
@@ -71,6 +75,74 @@ impl Listener {
     /// Counters of each shard; empty after the shutdown.
     pub fn stats(&self) -> Vec<ShardStats> {
         self.server.as_ref().map(Server::stats).unwrap_or_default()
+    }
+
+    /// The sum over all shards; zeroes after the shutdown.
+    pub fn snapshot(&self) -> Telemetry {
+        Telemetry::of(&self.stats())
+    }
+
+    /// Connections that were admitted and have not ended; see [`Server::connection_count`].
+    pub fn connection_count(&self) -> usize {
+        self.server.as_ref().map_or(0, Server::connection_count)
+    }
+
+    /// Looks a connection up; see [`Server::connection`]. `None` after the shutdown.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn connection(&self, id: ConnId) -> Option<Sender> {
+        self.server.as_ref()?.connection(id).await
+    }
+
+    /// Sends one message to every open connection; see [`Server::broadcast`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::broadcast_with`], and after the shutdown.
+    pub fn broadcast<P: Payload>(&self, payload: P) -> Result<(), SendError<P>> {
+        self.broadcast_with(Priority::DEFAULT, BroadcastPolicy::default(), payload)
+    }
+
+    /// Sends one message to every open connection; see [`Server::broadcast_with`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::broadcast_with`], and after the shutdown.
+    pub fn broadcast_with<P: Payload>(
+        &self,
+        priority: Priority,
+        policy: BroadcastPolicy,
+        payload: P,
+    ) -> Result<(), SendError<P>> {
+        self.running(payload, |server, payload| server.broadcast_with(priority, policy, payload))
+    }
+
+    /// As [`Listener::broadcast_with`], to every connection but `except`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::broadcast_with`], and after the shutdown.
+    pub fn broadcast_except<P: Payload>(
+        &self,
+        except: ConnId,
+        priority: Priority,
+        policy: BroadcastPolicy,
+        payload: P,
+    ) -> Result<(), SendError<P>> {
+        self.running(payload, |server, payload| server.broadcast_except(except, priority, policy, payload))
+    }
+
+    fn running<P>(
+        &self,
+        payload: P,
+        send: impl FnOnce(&Server, P) -> Result<(), SendError<P>>,
+    ) -> Result<(), SendError<P>> {
+        match &self.server {
+            Some(server) => send(server, payload),
+            None => Err(SendError { kind: SendErrorKind::Closed(CloseReason::Shutdown), payload }),
+        }
     }
 
     /// Ends the server as [`Server::shutdown`] does, without blocking the task: messages accepted for sending

@@ -7,6 +7,8 @@ use std::time::Duration;
 use qwormhole_proto::Limits;
 use socket2::{Domain, SockAddr, Socket, TcpKeepalive, Type};
 
+use crate::interface::InterfaceAddrs;
+
 /// Options of the system's sockets. Accepted connections inherit those of their listening socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -25,6 +27,11 @@ pub struct SocketOptions {
     /// Where a client's TCP connections come from; port 0 lets the system choose. Servers ignore it. Default
     /// `None`.
     pub local_addr: Option<SocketAddr>,
+    /// The interface, such as `wg0`, whose address a client's TCP connections come from: its first address of
+    /// the peer's family, a link-local one only towards link-local peers unless it has no other. Looked up for
+    /// each connection; addresses of the peer that it has no family for are not tried. Not used when `local_addr`
+    /// is set. Servers ignore it. Default `None`.
+    pub interface: Option<String>,
 }
 
 impl Default for SocketOptions {
@@ -35,6 +42,7 @@ impl Default for SocketOptions {
             recv_buffer_bytes: None,
             send_buffer_bytes: None,
             local_addr: None,
+            interface: None,
         }
     }
 }
@@ -57,10 +65,15 @@ impl SocketOptions {
     }
 
     /// The socket of one connection attempt.
-    pub(crate) fn open_to(&self, addr: &SockAddr, limits: &Limits) -> io::Result<Socket> {
+    pub(crate) fn open_to(
+        &self,
+        addr: &SockAddr,
+        interface: Option<&InterfaceAddrs>,
+        limits: &Limits,
+    ) -> io::Result<Socket> {
         let socket = self.open(addr.domain(), limits)?;
-        if let Some(local) = self.local_addr
-            && addr.as_socket().is_some()
+        if let Some(peer) = addr.as_socket()
+            && let Some(local) = self.local_addr.or_else(|| interface?.toward(&peer))
         {
             socket.bind(&local.into())?;
         }
@@ -136,7 +149,7 @@ mod tests {
         let local = SocketAddr::from(([127, 0, 0, 2], 0));
         let options = SocketOptions { local_addr: Some(local), ..SocketOptions::default() };
         let peer = SocketAddr::from(([127, 0, 0, 1], 9));
-        let socket = options.open_to(&peer.into(), &Limits::default()).unwrap();
+        let socket = options.open_to(&peer.into(), None, &Limits::default()).unwrap();
         assert_eq!(socket.local_addr().unwrap().as_socket().unwrap().ip(), local.ip());
     }
 }

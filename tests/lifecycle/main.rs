@@ -3,10 +3,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admission;
 mod dropping;
 mod embedding;
 mod handles;
+mod interface;
 mod link;
 mod many;
 mod restarts;
+mod server_wide;
 mod shutdown;

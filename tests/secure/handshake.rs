@@ -34,7 +34,7 @@ fn a_signed_handshake_is_accepted_and_seen(bed: Bed) {
         .start(service)
         .expect("start");
     let address = &server.local_addrs()[0];
-    let signer = NegentropicSigner::from_seed([7; 32]);
+    let signer = NegentropicSigner::from_seed(&[7; 32]).expect("a seed");
     let handshake = ClientHandshake::new("1.0.0").tag("service", "test").signer(signer);
     let client = |handshake| Client::builder().backend(bed.backend).handshake(handshake);
     block_on(async {
