@@ -37,7 +37,9 @@
 //! | serve | [`ServerBuilder::start`] | [`ServerBuilder::listen`], [`Listener::accept`] |
 //! | connect | [`Client::open`] | [`Client::connect`] |
 //!
-//! [`Sender`] reaches a connection of either tier from any thread.
+//! [`Sender`] reaches a connection of either tier from any thread. A [`Link`] does what either tier does and
+//! connects again whenever its connection is lost. A [`Runtime`] holds options that several servers and clients
+//! share, and what the [`Environment`] says.
 //!
 //! # What the words mean
 //!

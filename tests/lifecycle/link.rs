@@ -10,15 +10,17 @@ use qwormhole::{
     LinkError, LinkEvent, Message, PeerInfo, SendErrorKind, Server,
 };
 
+use crate::support::peer::Peer;
 use crate::support::record::{Answer, Record, Seen, recorders};
 use crate::support::resources::Resources;
-use crate::support::{Bed, block_on, on_every_backend};
+use crate::support::{Bed, PATIENCE, block_on, on_every_backend};
 
 on_every_backend!(
     a_server_that_accepts_and_closes_at_once_is_tried_less_and_less_often,
     what_was_queued_leaves_first_once_the_server_is_there,
     a_close_during_the_backoff_gives_back_what_was_not_sent,
-    a_close_delivers_what_was_queued,
+    a_close_delivers_what_was_queued_and_nothing_overtakes_it,
+    what_a_dying_connection_did_not_take_goes_to_the_next,
     a_link_dropped_during_its_dial_leaves_nothing,
     a_full_queue_refuses_and_makes_senders_wait,
     sending_without_a_connection_can_be_refused,
@@ -137,7 +139,7 @@ fn a_close_during_the_backoff_gives_back_what_was_not_sent(bed: Bed) {
     assert!(matches!(block_on(link.connected()), Err(LinkError::Closed)));
 }
 
-fn a_close_delivers_what_was_queued(bed: Bed) {
+fn a_close_delivers_what_was_queued_and_nothing_overtakes_it(bed: Bed) {
     let address = free_address();
     // More than a connection stages at a time, so that the rest is still queued when the close comes.
     let mut link = link(bed, &address.to_string()).pending_bytes_max(8 << 20).open().expect("open");
@@ -147,11 +149,35 @@ fn a_close_delivers_what_was_queued(bed: Bed) {
     wait_for(&link, a_failed_attempt);
     let (_server, record) = serve(bed, address, Answer::Nothing);
     block_on(link.connected()).expect("connected");
+    for n in 64..100u8 {
+        link.try_send(vec![n]).or_else(|full| block_on(link.send(full.payload))).expect("accepted");
+    }
     assert!(block_on(link.close()).is_empty());
     assert_eq!(record.next(), Seen::Open);
     let (messages, reason) = record.until_close();
     assert_eq!(reason, CloseReason::PeerClosed);
-    assert_eq!(messages.iter().map(|message| message[0]).collect::<Vec<_>>(), Vec::from_iter(0..64));
+    assert_eq!(messages.iter().map(|message| message[0]).collect::<Vec<_>>(), Vec::from_iter(0..100));
+}
+
+fn what_a_dying_connection_did_not_take_goes_to_the_next(bed: Bed) {
+    const COUNT: u8 = 200;
+    let address = free_address();
+    let link = link(bed, &address.to_string()).pending_bytes_max(32 << 20).open().expect("open");
+    for n in 0..COUNT {
+        link.try_send(vec![n; 100_000]).expect("room");
+    }
+    let listener = TcpListener::bind(address).expect("bind");
+    // Takes one message, and dies while there is more than a connection can hold.
+    let mut first = Peer::Tcp(listener.accept().expect("a connection").0);
+    assert_eq!(first.recv_frame()[0], 0);
+    drop(first);
+    let mut second = Peer::Tcp(listener.accept().expect("a connection").0);
+    second.set_timeout(Some(PATIENCE));
+    let begun = second.recv_frame()[0];
+    assert!(begun > 1, "what the first connection took is not sent again");
+    for n in begun + 1..COUNT {
+        assert_eq!(second.recv_frame(), vec![n; 100_000]);
+    }
 }
 
 fn a_link_dropped_during_its_dial_leaves_nothing(bed: Bed) {

@@ -7,6 +7,7 @@ mod code;
 mod crates;
 mod docs;
 mod lexer;
+mod options;
 mod tree;
 
 use tree::Tree;
@@ -28,6 +29,7 @@ fn the_tree_keeps_the_house_rules() {
     complaints.extend(docs::check_changelog(&tree));
     complaints.extend(docs::check_scripts(&tree));
     complaints.extend(docs::check_fuzz_targets(&tree));
+    complaints.extend(options::check(&tree));
     assert!(complaints.is_empty(), "{} complaints:\n{}", complaints.len(), complaints.join("\n"));
 }
 
