@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
+use qwormhole_proto::handshake::json::JsonObject;
 use qwormhole_proto::handshake::{
     ClientHandshake, Coherence, Handshake, HandshakeFault, HandshakeInfo, HandshakeMode, HandshakePolicy,
-    HandshakeVerifier, Judgement, NegentropicSigner, ReplayGuard, ReplayWindow, Tag, TlsSnapshot,
-    TransportFacts, Verdict, Verifier,
+    HandshakeSigner, HandshakeVerifier, Judgement, NegentropicSigner, ReplayGuard, ReplayWindow,
+    SigningMoment, Tag, TlsSnapshot, TransportFacts, Verdict, Verifier, neg_hash,
 };
 use qwormhole_proto::{PeerAddr, PeerInfo};
 
@@ -150,6 +151,65 @@ fn a_verifier_sees_the_handshake_and_the_peer_and_has_the_last_word() {
     let policy = HandshakePolicy::new("1.0.0").verifier(rules.build());
     accepted(judge_at(&policy, &signed(1, 0), NOW));
     assert_eq!(rejected(judge_at(&policy, br#"{"type":"handshake"}"#, NOW)), HandshakeFault::Rejected);
+}
+
+/// Signs with a real key, but says something else about it.
+struct Misstating(NegentropicSigner, &'static str, String);
+
+impl HandshakeSigner for Misstating {
+    fn keys(&self, moment: &SigningMoment) -> JsonObject {
+        let mut keys = self.0.keys(moment);
+        keys.insert(self.1, self.2.as_str());
+        keys
+    }
+
+    fn seal(&self, handshake: &Handshake) -> JsonObject {
+        self.0.seal(handshake)
+    }
+}
+
+#[test]
+fn a_hash_that_is_not_the_keys_is_refused_although_it_is_signed() {
+    let policy = HandshakePolicy::new("1.0.0");
+    let judge = |hash: String| {
+        let signer = Misstating(NegentropicSigner::from_seed(&[1; 32]).unwrap(), "negHash", hash);
+        let payload = ClientHandshake::new("1.0.0").signer(signer).encode(&[], NOW, [0; 16]).unwrap();
+        judge_at(&policy, &payload, NOW)
+    };
+    let info = accepted(judge_at(&policy, &signed(1, 0), NOW));
+    let hash = info.neg_hash.unwrap();
+    assert_eq!(rejected(judge("0".repeat(64))), HandshakeFault::Signature);
+    assert_eq!(rejected(judge(hash.to_uppercase())), HandshakeFault::Signature);
+    accepted(judge(hash));
+}
+
+#[test]
+fn a_raw_public_key_is_accepted() {
+    let key = NegentropicSigner::from_seed(&[1; 32]).unwrap();
+    // Twelve bytes of DER are sixteen digits of base64.
+    let raw = key.public_key()[16..].to_string();
+    let public_key =
+        accepted(judge_at(&HandshakePolicy::new("1.0.0"), &signed(1, 0), NOW)).public_key.unwrap();
+    let hashed = Misstating(key, "negHash", neg_hash(&public_key));
+    let signer = Rekeyed(hashed, raw);
+    let payload = ClientHandshake::new("1.0.0").signer(signer).encode(&[], NOW, [0; 16]).unwrap();
+    let info = accepted(judge_at(&HandshakePolicy::new("1.0.0"), &payload, NOW));
+    assert_eq!(info.public_key, Some(public_key));
+}
+
+/// The same with another spelling of the public key.
+struct Rekeyed(Misstating, String);
+
+impl HandshakeSigner for Rekeyed {
+    fn keys(&self, moment: &SigningMoment) -> JsonObject {
+        let mut keys = self.0.keys(moment);
+        keys.insert("publicKey", self.1.as_str());
+        keys
+    }
+
+    fn seal(&self, handshake: &Handshake) -> JsonObject {
+        self.0.seal(handshake)
+    }
 }
 
 /// Pending once, then the answer.
