@@ -12,7 +12,8 @@ fn main() -> io::Result<()> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
     write(&corpus.join("decoder_split"), decoder_split)?;
     write(&corpus.join("connection_ops"), connection_ops)?;
-    write(&corpus.join("fake_ring_schedule"), decisions)
+    write(&corpus.join("fake_ring_schedule"), decisions)?;
+    write(&corpus.join("tls_bytes"), tampering)
 }
 
 fn write(folder: &Path, input: fn(&mut Rng) -> Vec<u8>) -> io::Result<()> {
@@ -50,6 +51,20 @@ fn connection_ops(rng: &mut Rng) -> Vec<u8> {
 /// Decisions of a schedule, one a byte; zero is the harmless one, and half of them are.
 fn decisions(rng: &mut Rng) -> Vec<u8> {
     (0..rng.usize(50..1000)).map(|_| if rng.bool() { 0 } else { rng.u8(..) }).collect()
+}
+
+/// A configuration, then a handshake that gets through, data, and in most inputs a change to it.
+fn tampering(rng: &mut Rng) -> Vec<u8> {
+    let mut input = vec![rng.u8(..)];
+    for _ in 0..6 {
+        // Both ends receive all there is: a length of 4,095 in two bytes.
+        input.extend([0, 0xef, 0xff, 1, 0xef, 0xff]);
+    }
+    for _ in 0..rng.usize(0..8) {
+        input.extend([8 + rng.u8(0..2), rng.u8(0..15), rng.u8(0..2), rng.u8(0..128), rng.u8(..)]);
+    }
+    input.extend((0..rng.usize(0..60)).map(|_| rng.u8(..)));
+    input
 }
 
 const INPUTS: u64 = 24;
