@@ -14,7 +14,8 @@ fn main() -> io::Result<()> {
     write(&corpus.join("decoder_split"), decoder_split)?;
     write(&corpus.join("connection_ops"), connection_ops)?;
     write(&corpus.join("handshake_json"), handshake_json)?;
-    write(&corpus.join("fake_ring_schedule"), decisions)
+    write(&corpus.join("fake_ring_schedule"), decisions)?;
+    write(&corpus.join("tls_bytes"), tampering)
 }
 
 fn write(folder: &Path, input: fn(&mut Rng) -> Vec<u8>) -> io::Result<()> {
@@ -83,6 +84,20 @@ fn handshake_json(rng: &mut Rng) -> Vec<u8> {
         payload[at] = rng.u8(..);
     }
     payload
+}
+
+/// A configuration, then a handshake that gets through, data, and in most inputs a change to it.
+fn tampering(rng: &mut Rng) -> Vec<u8> {
+    let mut input = vec![rng.u8(..)];
+    for _ in 0..6 {
+        // Both ends receive all there is: a length of 4,095 in two bytes.
+        input.extend([0, 0xef, 0xff, 1, 0xef, 0xff]);
+    }
+    for _ in 0..rng.usize(0..8) {
+        input.extend([8 + rng.u8(0..2), rng.u8(0..15), rng.u8(0..2), rng.u8(0..128), rng.u8(..)]);
+    }
+    input.extend((0..rng.usize(0..60)).map(|_| rng.u8(..)));
+    input
 }
 
 const INPUTS: u64 = 24;

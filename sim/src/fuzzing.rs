@@ -9,7 +9,9 @@ mod input;
 mod kernel;
 mod player;
 mod reference;
+mod tls_bytes;
 
 pub use connection_ops::connection_ops;
 pub use decoder_split::decoder_split;
 pub use handshake_json::handshake_json;
+pub use tls_bytes::tls_bytes;

@@ -6,8 +6,9 @@ use std::path::Path;
 use fastrand::Rng;
 use qwormhole_sim::fuzzing;
 
-/// Replays the corpus of `target`, then random inputs. `QWORMHOLE_SIM_SEED=n` runs the input of one seed only.
-fn replay(target: &str, run: fn(&[u8])) {
+/// Replays the corpus of `target`, then as many random inputs as `seeds` says. `QWORMHOLE_SIM_SEED=n` runs the input of
+/// one seed only.
+fn replay(target: &str, run: fn(&[u8]), seeds: u64) {
     if let Ok(seed) = std::env::var("QWORMHOLE_SIM_SEED") {
         return run_seed(target, run, seed.parse().expect("QWORMHOLE_SIM_SEED is a number"));
     }
@@ -21,7 +22,7 @@ fn replay(target: &str, run: fn(&[u8])) {
     }
     assert!(inputs >= 10, "the corpus of {target} has {inputs} inputs");
     let seeds =
-        std::env::var("QWORMHOLE_SIM_SEEDS").ok().map_or(SEEDS, |text| text.parse().expect("a number"));
+        std::env::var("QWORMHOLE_SIM_SEEDS").ok().map_or(seeds, |text| text.parse().expect("a number"));
     for seed in 0..seeds {
         run_seed(target, run, seed);
     }
@@ -44,12 +45,18 @@ fn attempt(what: &str, run: impl Fn()) {
 
 #[test]
 fn decoder_split() {
-    replay("decoder_split", fuzzing::decoder_split);
+    replay("decoder_split", fuzzing::decoder_split, SEEDS);
 }
 
 #[test]
 fn connection_ops() {
-    replay("connection_ops", fuzzing::connection_ops);
+    replay("connection_ops", fuzzing::connection_ops, SEEDS);
+}
+
+/// Fewer, because every input makes two handshakes' keys.
+#[test]
+fn tls_bytes() {
+    replay("tls_bytes", fuzzing::tls_bytes, SEEDS / 10);
 }
 
 #[test]

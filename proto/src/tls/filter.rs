@@ -93,8 +93,8 @@ impl TlsFilter {
     }
 
     /// Takes bytes that arrived from the peer, as many as there is room for the plaintext of. When some are left:
-    /// consume [`plaintext`](Self::plaintext) and call again. After the peer's close notification the rest is
-    /// taken and ignored.
+    /// consume [`plaintext`](Self::plaintext) and call again. After a close notification, of the peer or of this side,
+    /// everything is taken and ignored.
     ///
     /// # Errors
     ///
@@ -105,6 +105,11 @@ impl TlsFilter {
             return Err(fault.clone());
         }
         self.head.take(input);
+        if self.closing {
+            // rustls can say only one last thing: bad input now would have it send an alert after its notification,
+            // which it takes for a mistake of its caller.
+            *input = &[];
+        }
         while !input.is_empty() && self.unread_bytes <= UNREAD_BYTES_PAUSE {
             if self.peer_has_closed {
                 *input = &[];
@@ -187,9 +192,10 @@ impl TlsFilter {
         }
     }
 
-    /// Tells the peer that nothing more will be sent. Bytes from it can still arrive.
+    /// Ends the connection from this side: the peer is told that nothing more will be sent, and what still arrives from
+    /// it is ignored. After a fault it does nothing: the alert said more.
     pub fn close_notify(&mut self) {
-        if !self.closing {
+        if !self.closing && self.fault.is_none() {
             self.closing = true;
             self.connection.send_close_notify();
         }
@@ -199,12 +205,12 @@ impl TlsFilter {
     ///
     /// # Errors
     ///
-    /// [`TlsFault::Truncated`] or [`TlsFault::HandshakeTruncated`] when the peer did not announce it, the fault of
-    /// before when there was one.
+    /// [`TlsFault::Truncated`] or [`TlsFault::HandshakeTruncated`] when neither side announced it, the fault of before
+    /// when there was one.
     pub fn handle_eof(&mut self) -> Result<(), TlsFault> {
         let fault = match &self.fault {
             Some(fault) => fault.clone(),
-            None if self.peer_has_closed => return Ok(()),
+            None if self.peer_has_closed || self.closing => return Ok(()),
             None if self.connection.is_handshaking() => TlsFault::HandshakeTruncated,
             None => TlsFault::Truncated,
         };
@@ -224,7 +230,7 @@ impl TlsFilter {
     }
 
     /// Whether the peer has said that it sends nothing more. It may wait for the same from this side before it closes
-    /// (TLS 1.2 peers do): call [`close_notify`](Self::close_notify) when there is nothing left to send.
+    /// (TLS 1.2 peers do): send what is left and call [`close_notify`](Self::close_notify).
     pub const fn peer_has_closed(&self) -> bool {
         self.peer_has_closed
     }

@@ -126,37 +126,42 @@ fn unsent_bytes_stop_the_writer() {
 }
 
 #[test]
-fn a_close_notification_ends_one_direction() {
+fn a_close_notification_comes_after_the_last_words_and_lets_the_peer_finish() {
     let ca = Authority::new("ca");
-    let mut pair = Pair::of(&ca.client().versions([TlsVersion::Tls13]), &ca.server());
-    pair.client.tls.write(b"last words");
-    pair.client.tls.close_notify();
-    pair.client.tls.close_notify();
-    assert_eq!(pair.client.tls.write(b"ignored"), 0);
-    let mut out = pair.client.output();
-    out.extend(b"trailing garbage");
-    pair.server.take(&out);
-    assert_eq!(pair.server.received, b"last words");
-    assert!(pair.server.tls.peer_has_closed() && pair.server.fault.is_none());
-    assert_eq!(pair.server.tls.handle_eof(), Ok(()));
-    pair.server.tls.write(b"reply");
-    pair.run(usize::MAX);
-    assert_eq!(pair.client.received, b"reply");
-    assert!(!pair.client.tls.peer_has_closed());
+    for version in BOTH {
+        let mut pair = Pair::of(&ca.client().versions([version]), &ca.server());
+        pair.client.tls.write(b"last words");
+        pair.client.tls.close_notify();
+        pair.client.tls.close_notify();
+        assert_eq!(pair.client.tls.write(b"ignored"), 0);
+        let mut out = pair.client.output();
+        out.extend(b"trailing garbage");
+        pair.server.take(&out);
+        assert_eq!(pair.server.received, b"last words");
+        assert!(pair.server.tls.peer_has_closed() && pair.server.fault.is_none());
+        assert_eq!(pair.server.tls.handle_eof(), Ok(()));
+        assert_eq!(pair.server.tls.write(b"reply"), 5);
+        pair.server.tls.close_notify();
+        assert!(pair.server.tls.wants_write());
+    }
 }
 
 #[test]
-fn a_close_notification_passes_under_tls_1_2() {
+fn after_its_own_close_notification_an_end_ignores_what_arrives() {
     let ca = Authority::new("ca");
-    let mut pair = Pair::of(&ca.client().versions([TlsVersion::Tls12]), &ca.server());
-    pair.server.tls.write(b"last words");
-    pair.server.tls.close_notify();
-    pair.run(usize::MAX);
-    assert_eq!(pair.client.received, b"last words");
-    assert!(pair.client.tls.peer_has_closed() && !pair.server.tls.peer_has_closed());
-    pair.client.tls.close_notify();
-    pair.run(usize::MAX);
-    assert!(pair.server.tls.peer_has_closed());
+    for bad in [false, true] {
+        let mut pair = Pair::of(&ca.client(), &ca.server());
+        pair.client.tls.close_notify();
+        pair.server.tls.write(b"too late");
+        let mut out = pair.server.output();
+        if bad {
+            out.fill(0xff);
+        }
+        pair.client.take(&out);
+        assert!(pair.client.received.is_empty() && pair.client.fault.is_none());
+        assert_eq!(pair.client.tls.handle_eof(), Ok(()));
+        assert!(pair.client.tls.wants_write(), "the notification");
+    }
 }
 
 #[test]
@@ -210,6 +215,7 @@ fn a_changed_record_is_found_and_the_peer_is_told() {
         pair.server.take(&[first, second].concat());
         assert_eq!(pair.server.received, b"genuine", "what came before is genuine");
         assert_eq!(pair.server.fault, Some(TlsFault::Corrupted));
+        pair.server.tls.close_notify();
         pair.run(usize::MAX);
         assert_eq!(pair.client.fault, Some(TlsFault::Alert(TlsAlert(20))));
     }
