@@ -399,6 +399,10 @@ impl<H: Handler> Handler for Opening<H> {
         self.handler.on_drain(conn);
     }
 
+    fn on_peer_end(&mut self, conn: &mut Context<'_>) {
+        self.handler.on_peer_end(conn);
+    }
+
     fn on_close(&mut self, conn: &mut Context<'_>, reason: &CloseReason) {
         self.handler.on_close(conn, reason);
     }

@@ -165,6 +165,12 @@ impl Handler for Inbox {
         self.hand_over();
     }
 
+    /// The reader sees the end; the connection stays until both halves are gone or close it.
+    fn on_peer_end(&mut self, _conn: &mut ConnContext<'_>) {
+        self.hand_over();
+        self.shared.end(CloseReason::PeerClosed);
+    }
+
     fn on_close(&mut self, _conn: &mut ConnContext<'_>, reason: &CloseReason) {
         self.hand_over();
         self.shared.end(reason.clone());

@@ -57,6 +57,10 @@ pub struct Config {
     pub overflow: OverflowPolicy,
     /// Told of connections that ended before their handler was opened. Servers only; nobody by default.
     pub on_reject: RejectHook,
+    /// Whether this side may go on sending after the peer ended its own; default false: what is queued then still
+    /// leaves, and the connection closes. With true the handler is told with
+    /// [`Handler::on_peer_end`](crate::Handler::on_peer_end) and decides. Meant for unencrypted connections.
+    pub allow_half_open: bool,
 }
 
 /// Our side of TLS.

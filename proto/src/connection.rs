@@ -47,6 +47,8 @@ pub struct Connection {
     /// Why reading is paused; zero means it is not.
     pauses: u8,
     eof: bool,
+    /// The handler was told of the end of input and keeps its own side.
+    half_open: bool,
     discarded_bytes: u64,
     frame_clock: Option<FrameClock>,
     stalled_since: Option<Time>,
@@ -84,6 +86,7 @@ impl Connection {
             reason: None,
             pauses: 0,
             eof: false,
+            half_open: false,
             discarded_bytes: 0,
             frame_clock: None,
             stalled_since: None,
@@ -203,17 +206,22 @@ impl Connection {
         }
     }
 
-    /// An open connection whose peer has ended and whose data is all delivered ends too.
-    pub(crate) fn settle_eof(&mut self, now: Time) {
+    /// An open connection whose peer has ended and whose data is all delivered ends too. True once instead, when
+    /// the handler is to be asked because half open connections are allowed.
+    pub(crate) fn settle_eof(&mut self, now: Time) -> bool {
         if self.eof && self.is_open() && self.held.is_empty() {
             let cut = self.secure.as_mut().and_then(|secure| secure.filter.handle_eof().err());
             let reason = match cut {
                 Some(fault) => CloseReason::Tls(fault),
                 None if self.decoder.is_mid_frame() => CloseReason::PeerTruncated,
+                None if self.config.allow_half_open => {
+                    return !std::mem::replace(&mut self.half_open, true);
+                }
                 None => CloseReason::PeerClosed,
             };
             self.begin_close(now, reason);
         }
+        false
     }
 
     /// What the driver must do next to end the connection, each action once.

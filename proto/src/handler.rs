@@ -30,6 +30,13 @@ pub trait Handler: 'static {
         let _ = conn;
     }
 
+    /// The peer ended its side and every message was delivered; this side may go on sending until it closes.
+    /// Called once, and only with [`Config::allow_half_open`](crate::Config::allow_half_open). Closes by default.
+    /// A peer that vanishes meanwhile is noticed when something is sent to it.
+    fn on_peer_end(&mut self, conn: &mut Context<'_>) {
+        conn.close();
+    }
+
     /// The connection is over; called exactly once, after every other method. Messages can no longer be sent.
     fn on_close(&mut self, conn: &mut Context<'_>, reason: &CloseReason) {
         let _ = (conn, reason);
@@ -51,6 +58,10 @@ impl<H: Handler + ?Sized> Handler for Box<H> {
 
     fn on_drain(&mut self, conn: &mut Context<'_>) {
         (**self).on_drain(conn);
+    }
+
+    fn on_peer_end(&mut self, conn: &mut Context<'_>) {
+        (**self).on_peer_end(conn);
     }
 
     fn on_close(&mut self, conn: &mut Context<'_>, reason: &CloseReason) {

@@ -335,7 +335,9 @@ impl<H: Handler> Session<H> {
             self.conn.held.put_back(held, used, &mut local.pool);
         }
         self.conn.restart_frame_clock(local.now);
-        self.conn.settle_eof(local.now);
+        if self.conn.settle_eof(local.now) {
+            self.call(local, |handler, conn| handler.on_peer_end(conn));
+        }
     }
 
     /// Moves what other threads staged into the outbox, unless it is backed up and `anyway` is false.

@@ -35,8 +35,7 @@ fn allocated() -> usize {
 }
 
 /// One thread's share of the peers: reads frames of the lengths it is told, without allocating.
-fn reader(mut peers: Vec<TcpStream>, lens: &[usize], done: &SyncSender<()>) {
-    let mut chunk = vec![0; 64 << 10];
+fn reader(mut peers: Vec<TcpStream>, chunk: &mut [u8], lens: &[usize], done: &SyncSender<()>) {
     for len in lens {
         for peer in &mut peers {
             let mut header = [0; 4];
@@ -78,9 +77,10 @@ fn broadcasts_share_their_payload(bed: Bed) {
                     peer.set_read_timeout(Some(PATIENCE)).expect("timeout");
                     peer
                 };
+                let mut chunk = vec![0; 64 << 10];
                 let peers = (0..PEERS / READERS).map(connect).collect();
                 let done = done.clone();
-                thread::spawn(move || reader(peers, &lens, &done))
+                thread::spawn(move || reader(peers, &mut chunk, &lens, &done))
             })
             .collect();
         wait_for(&server, |server| server.snapshot().connections == PEERS as u64);

@@ -103,7 +103,7 @@ fn a_service_that_panics_is_reported_as_a_rejection(bed: Bed) {
     let mut peer = Peer::connect(&server.local_addrs()[0]);
     assert_eq!(rejected.recv_timeout(PATIENCE).expect("told").1, CloseReason::HandlerPanicked);
     assert_eq!(peer.read(&mut [0]).unwrap_or(0), 0);
-    wait_until(&server, |server| server.connection_count() == 0);
+    wait_until(&server, |server| server.connection_count() == 0 && server.snapshot().rejected == 1);
     let now = server.snapshot();
     assert_eq!((now.rejected, now.refused, now.panics, now.opened), (1, 0, 1, 0));
 }

@@ -50,7 +50,7 @@ fn a_broadcast_reaches_every_connection_of_every_shard_in_order(bed: Bed) {
                 assert_eq!(peer.recv_frame(), vec![n as u8; 1 << (n % 16)], "{address}");
             }
         }
-        assert_eq!(server.snapshot().messages_out, 20 * 50);
+        wait_until(&server, |server| server.snapshot().messages_out == 20 * 50);
     }
 }
 
