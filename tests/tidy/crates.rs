@@ -26,7 +26,11 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("qwormhole-fallback", &["qwormhole-proto"]),
     ("qwormhole-sim", &["qwormhole-proto"]),
     ("qwormhole", &["qwormhole-proto", "qwormhole-engine", "qwormhole-fallback"]),
+    ("qwormhole-ml", &["qwormhole"]),
 ];
+
+/// Members that no other member knows: they are for users.
+const FOR_USERS: &[&str] = &["qwormhole-ml"];
 
 /// Everything the protocol core is built from: no sockets, threads or clocks among it. TLS is the exception that
 /// proto/src/tls/mod.rs names: its randomness, and its default clock, are the system's.
@@ -94,7 +98,8 @@ pub(crate) fn check(packages: &[Package]) -> Vec<Complaint> {
             let member = packages.iter().any(|other| other.name == *dependency);
             let forbidden = MUST_NOT_USE.contains(&(package.name.as_str(), dependency.as_str()));
             let core = package.name == "qwormhole-proto" && !CORE_MAY_USE.contains(&dependency.as_str());
-            if (member && !allowed.contains(&dependency.as_str())) || forbidden || core {
+            let for_users = FOR_USERS.contains(&dependency.as_str());
+            if for_users || (member && !allowed.contains(&dependency.as_str())) || forbidden || core {
                 complaints.push(format!("{} must not depend on {dependency}", package.name));
             }
         }
@@ -122,7 +127,7 @@ pub(crate) fn check_roots(tree: &Tree) -> Vec<Complaint> {
             complaints.push(format!("{}: {wanted} is missing", root.path));
         }
     }
-    if roots.len() < 6 {
+    if roots.len() < 7 {
         complaints.push(format!("only {} crate roots were found", roots.len()));
     }
     complaints
@@ -140,8 +145,14 @@ mod tests {
 
     #[test]
     fn an_arrow_that_points_up_or_across_is_found() {
-        let members =
-            ["qwormhole-proto", "qwormhole-engine", "qwormhole-fallback", "qwormhole", "qwormhole-perf"];
+        let members = [
+            "qwormhole-proto",
+            "qwormhole-engine",
+            "qwormhole-fallback",
+            "qwormhole",
+            "qwormhole-perf",
+            "qwormhole-ml",
+        ];
         let cases = [
             ("qwormhole-proto", "qwormhole-engine", false),
             ("qwormhole-proto", "socket2", false),
@@ -152,6 +163,10 @@ mod tests {
             ("qwormhole", "qwormhole-engine", true),
             ("qwormhole-perf", "qwormhole-engine", false),
             ("qwormhole-perf", "qwormhole", true),
+            ("qwormhole-ml", "qwormhole", true),
+            ("qwormhole-ml", "qwormhole-proto", false),
+            ("qwormhole", "qwormhole-ml", false),
+            ("qwormhole-perf", "qwormhole-ml", false),
         ];
         for (from, to, allowed) in cases {
             let mut packages: Vec<Package> = members.iter().map(|name| package(name, &[])).collect();
