@@ -23,8 +23,10 @@ pub type DialFailed = Box<dyn FnOnce(ConnectError) + Send>;
 
 enum Making<H> {
     Made(H),
-    Later(Box<dyn FnOnce(&mut ShardLocal, &PeerInfo) -> Option<H>>),
+    Later(Box<Make<H>>),
 }
+
+type Make<H> = dyn FnOnce(&mut ShardLocal, &PeerInfo) -> Option<H>;
 
 impl<H: Handler> Owner<H> {
     /// A handler that exists.

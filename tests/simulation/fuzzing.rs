@@ -61,7 +61,7 @@ fn tls_bytes() {
 
 #[test]
 fn handshake_json() {
-    replay("handshake_json", fuzzing::handshake_json);
+    replay("handshake_json", fuzzing::handshake_json, 2_000);
 }
 
 const SEEDS: u64 = 20_000;
