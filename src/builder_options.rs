@@ -22,6 +22,16 @@ macro_rules! shared_options {
             self
         }
 
+        /// Tells `callback` of every connection that ended, rejected ones included: who the peer was, why and what
+        /// was moved. It runs on a shard's thread after the handler and must not block. Default: nobody is told.
+        pub fn on_trust_snapshot(
+            mut self,
+            callback: impl Fn(&$crate::TrustSnapshot) + Send + Sync + 'static,
+        ) -> Self {
+            self.options.config.on_trust_snapshot = qwormhole_proto::TrustHook::new(callback);
+            self
+        }
+
         /// What happens when a message finds its connection's outbox full. Default:
         /// [`OverflowPolicy::Refuse`](crate::OverflowPolicy::Refuse).
         pub fn overflow(mut self, policy: $crate::OverflowPolicy) -> Self {

@@ -9,6 +9,7 @@ use crate::limits::Limits;
 use crate::reject::RejectHook;
 use crate::tls::{ClientTls, ServerTls, TlsFault, TlsFilter};
 use crate::token_bucket::RateLimit;
+use crate::trust::TrustHook;
 
 /// How messages are told apart on the byte stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -57,6 +58,8 @@ pub struct Config {
     pub overflow: OverflowPolicy,
     /// Told of connections that ended before their handler was opened. Servers only; nobody by default.
     pub on_reject: RejectHook,
+    /// Told of every connection that ended. Nobody by default.
+    pub on_trust_snapshot: TrustHook,
     /// Whether this side may go on sending after the peer ended its own; default false: what is queued then still
     /// leaves, and the connection closes. With true the handler is told with
     /// [`Handler::on_peer_end`](crate::Handler::on_peer_end) and decides. Meant for unencrypted connections.

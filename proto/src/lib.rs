@@ -34,6 +34,7 @@ mod handler;
 pub mod handshake;
 mod heartbeat;
 mod held;
+mod hook;
 mod id;
 mod limits;
 mod local;
@@ -58,6 +59,7 @@ mod timer;
 mod tls;
 mod token_bucket;
 mod transmit;
+mod trust;
 mod unfinished;
 mod waiter;
 
@@ -75,6 +77,7 @@ pub use endpoint::{AcceptBackoff, Admission, Endpoint, Refusal};
 pub use error::{ConfigError, FrameTooLarge, SendError, SendErrorKind};
 pub use handler::{Handler, Service};
 pub use heartbeat::{Heartbeat, HeartbeatPayload};
+pub use hook::Hook;
 pub use id::ConnId;
 pub use limits::Limits;
 pub use local::ShardLocal;
@@ -98,6 +101,7 @@ pub use tls::{
 };
 pub use token_bucket::{RateLimit, TokenBucket};
 pub use transmit::{Segment, Transmit};
+pub use trust::{TrustHook, TrustSnapshot};
 pub use waiter::Waiter;
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use crate::remote::Sender;
 use crate::secure::Secure;
 use crate::time::Time;
 use crate::transmit::Transmit;
+use crate::trust::TrustSnapshot;
 
 /// One established connection and its handler. See the crate's documentation for the driver's contract.
 #[derive(Debug)]
@@ -68,6 +69,7 @@ impl<H: Handler> Session<H> {
         local.stats.connections += 1;
         local.stock();
         self.conn.outbox.stock();
+        tracing::debug!(id = %self.conn.id, peer = ?self.conn.peer.addr, "connection open");
         self.call(local, |handler, conn| handler.on_open(conn));
         self.settle(local);
     }
@@ -287,6 +289,7 @@ impl<H: Handler> Session<H> {
             local.stats.closed += 1;
             local.stats.connections -= 1;
         }
+        self.report(local, &reason);
         let conn = &mut self.conn;
         // A sender made by `on_close` itself.
         if let Some(remote) = conn.remote.take() {
@@ -297,6 +300,17 @@ impl<H: Handler> Session<H> {
         conn.decoder.abandon(&mut local.pool);
         conn.held.clear(&mut local.pool);
         drop_contained(self.handler.take(), local);
+    }
+
+    /// Tells the log and the user's registry of the end.
+    fn report(&self, local: &mut ShardLocal, reason: &CloseReason) {
+        let conn = &self.conn;
+        let (received, sent) = (conn.stats.messages_in, conn.stats.messages_out);
+        tracing::debug!(id = %conn.id, opened = self.opened, received, sent, %reason, "connection ended");
+        if conn.config.on_trust_snapshot.is_set() {
+            let snapshot = TrustSnapshot::of(conn, reason, self.opened, local.unix_ms());
+            conn.config.on_trust_snapshot.call(&mut local.stats, &snapshot);
+        }
     }
 
     /// Decodes `bytes` of `buffer` and runs the handler until the data or the handler's patience ends.

@@ -47,6 +47,7 @@ const CORE_MAY_USE: &[&str] = &[
     "slab",
     "smallvec",
     "thiserror",
+    "tracing",
 ];
 
 /// A driver does not reach for the other one's system.
