@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use qwormhole_proto::{Config, Endpoint, Handler};
+use qwormhole_proto::{Config, Endpoint, Handler, RateLimit};
 use qwormhole_sim::{HostId, ListenerId, Outcome, Simulation};
 
 /// Runs `scenario` on every seed. `test` is the test's path, for the command that replays a failure.
@@ -76,7 +76,7 @@ pub(crate) fn patient() -> Config {
     config
 }
 
-/// [`patient`], with queues so small that they fill.
+/// [`patient`], with queues so small that they fill, and now and then a rate limit.
 pub(crate) fn tight(rng: &mut Rng) -> Config {
     let mut config = patient();
     let limits = &mut config.limits;
@@ -85,6 +85,11 @@ pub(crate) fn tight(rng: &mut Rng) -> Config {
     limits.low_watermark_bytes = rng.usize(0..limits.high_watermark_bytes);
     limits.remote_bytes_max = 1 << rng.u32(0..16);
     limits.transmit_bytes_max = 1 << rng.u32(12..18);
+    if rng.u8(0..3) == 0 {
+        let rate = 1 << rng.u32(16..24);
+        config.rate_limit =
+            Some(RateLimit::new(rate).with_burst((1 << rng.u32(9..24)).max(rate.div_ceil(50))));
+    }
     config.validate().expect("random limits fit together");
     config
 }

@@ -12,6 +12,7 @@ mod determinism;
 mod flow;
 mod fuzzing;
 mod harness;
+mod pacing;
 mod sender;
 mod streamer;
 mod traffic;
