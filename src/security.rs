@@ -54,9 +54,8 @@ pub(crate) fn client_tls(
 
 /// The TLS of a client that was only told so by an address: the computer's authorities, and the environment's
 /// options.
-pub(crate) fn client_tls_by_address() -> Result<ClientTls, StartError> {
-    let environment = Environment::read()?;
-    let options = tls_defaults(&environment, &environment.tls.client);
+pub(crate) fn client_tls_by_address(environment: &Environment) -> Result<ClientTls, StartError> {
+    let options = tls_defaults(environment, &environment.tls.client);
     Ok(ClientTls::new(&options, &System)?)
 }
 

@@ -17,6 +17,7 @@ use crate::builder::ServerBuilder;
 use crate::error::StartError;
 use crate::host::Running;
 use crate::housekeeping::Housekeeping;
+use crate::options::Options;
 use crate::security::System;
 use crate::telemetry::Telemetry;
 #[cfg(unix)]
@@ -53,7 +54,7 @@ pub(crate) struct ServerParts {
 impl Server {
     /// Sets up a server.
     pub fn builder() -> ServerBuilder {
-        ServerBuilder::new()
+        ServerBuilder::new(Options::default())
     }
 
     pub(crate) fn new(host: Box<dyn Running>, parts: ServerParts) -> Self {

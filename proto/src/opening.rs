@@ -198,7 +198,10 @@ impl<H: Handler> Session<H> {
         let expected = self.opening.as_ref().is_some_and(|opening| matches!(opening.step, Step::Expected));
         match HandshakeAck::parse(payload) {
             _ if expected => self.judge(local, payload),
-            Some(_) => self.opened(local),
+            Some(_) => {
+                self.conn.peer.acknowledged = true;
+                self.opened(local);
+            }
             None => self.reject(local, HandshakeFault::Unacknowledged),
         }
     }
