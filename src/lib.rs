@@ -58,6 +58,7 @@
 //!
 //! - `io-uring` (default): the io_uring engine, on Linux.
 //! - `tokio` (default): the portable driver.
+//! - `tls` (default): TLS with rustls, on ring.
 
 #![forbid(unsafe_code)]
 
@@ -81,6 +82,8 @@ mod outlet;
 mod resolve;
 mod server;
 mod socket;
+#[cfg(feature = "tls")]
+mod system_files;
 #[cfg(unix)]
 mod unix_file;
 
@@ -102,3 +105,5 @@ pub use qwormhole_proto::{
 };
 pub use server::Server;
 pub use socket::SocketOptions;
+#[cfg(feature = "tls")]
+pub use system_files::SystemFiles;
