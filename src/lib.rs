@@ -96,6 +96,7 @@ mod runtime;
 mod security;
 mod server;
 mod socket;
+mod system_files;
 mod telemetry;
 #[cfg(unix)]
 mod unix_file;

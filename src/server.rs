@@ -18,7 +18,7 @@ use crate::error::StartError;
 use crate::host::Running;
 use crate::housekeeping::Housekeeping;
 use crate::options::Options;
-use crate::security::System;
+use crate::system_files::SystemFiles;
 use crate::telemetry::Telemetry;
 #[cfg(unix)]
 use crate::unix_file::UnixFile;
@@ -80,7 +80,7 @@ impl Server {
     /// What is wrong with them; the present certificate stays. Also a server without TLS.
     pub fn reload_certificate(&self, options: &TlsOptions) -> Result<(), StartError> {
         match &self.tls {
-            Some(tls) => Ok(tls.reload(options, &System)?),
+            Some(tls) => Ok(tls.reload(options, &SystemFiles)?),
             None => Err(ConfigError { option: "tls", fix: "the server was started without TLS" }.into()),
         }
     }
