@@ -3,6 +3,7 @@
 //! Nothing of a peer that fails here reaches the handler: it is only made when the peer was accepted.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Wake, Waker};
 
@@ -158,9 +159,15 @@ impl<H: Handler> Session<H> {
         let (config, unix_ms) = (self.conn.config.clone(), local.unix_ms());
         let random = (u128::from(local.random()) << 64 | u128::from(local.random())).to_be_bytes();
         let tags = self.conn.peer.tls.iter().flat_map(|tls| tls.handshake_tags()).collect::<Vec<_>>();
-        let payload = match handshake.encode(&tags, unix_ms, random) {
-            Ok(payload) => payload,
-            Err(fault) => return self.conn.abort(CloseReason::Handshake(fault)),
+        // The signer may be the user's code.
+        let encoded = catch_unwind(AssertUnwindSafe(|| handshake.encode(&tags, unix_ms, random)));
+        let payload = match encoded {
+            Ok(Ok(payload)) => payload,
+            Ok(Err(fault)) => return self.conn.abort(CloseReason::Handshake(fault)),
+            Err(_) => {
+                local.stats.panics += 1;
+                return self.conn.abort(CloseReason::HandlerPanicked);
+            }
         };
         if self.conn.outbox.push_over(&config, Priority::HANDSHAKE, &payload[..], local).is_err() {
             let limit = config.limits.max_send_frame_len as usize;

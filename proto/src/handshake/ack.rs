@@ -3,8 +3,8 @@
 use super::json::{Json, JsonLimits, JsonObject, parse, stringify};
 
 /// The acknowledgement: the first frame from a server to a client whose handshake had `caps.ack`, sent when the
-/// handshake is accepted and before any message. Servers that do not know the extension send none, and clients
-/// that do not ask never get one.
+/// handshake is accepted and before any message. Servers that do not know the extension send none, and a client
+/// that asked then ends the connection; clients that do not ask never get one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HandshakeAck {
     /// The server's version of the application's protocol, if it has one.
@@ -22,7 +22,7 @@ impl HandshakeAck {
     }
 
     /// Reads a server's first frame; `None` if it is no acknowledgement but an ordinary message of a server
-    /// that does not know the extension. Longer frames than 4 KiB are not looked at.
+    /// that does not know the extension, which the session takes for a refusal. Longer frames than 4 KiB are not looked at.
     pub fn parse(payload: &[u8]) -> Option<Self> {
         let value = parse(payload, LIMITS).ok()?;
         let object = value.as_object()?;
