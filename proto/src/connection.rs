@@ -206,15 +206,17 @@ impl Connection {
         }
     }
 
-    /// An open connection whose peer has ended and whose data is all delivered ends too. True once instead, when
-    /// the handler is to be asked because half open connections are allowed.
+    /// An open connection whose peer has ended and whose data is all delivered ends too, once it is decided whether
+    /// the peer is accepted. True once instead, when the handler is to be asked because half open connections are
+    /// allowed.
     pub(crate) fn settle_eof(&mut self, now: Time) -> bool {
-        if self.eof && self.is_open() && self.held.is_empty() {
+        let is_judged = self.pauses & PAUSE_OPENING == 0;
+        if self.eof && self.is_open() && self.held.is_empty() && is_judged {
             let cut = self.secure.as_mut().and_then(|secure| secure.filter.handle_eof().err());
             let reason = match cut {
                 Some(fault) => CloseReason::Tls(fault),
                 None if self.decoder.is_mid_frame() => CloseReason::PeerTruncated,
-                None if self.config.allow_half_open => {
+                None if self.config.allow_half_open && self.active_at.is_some() => {
                     return !std::mem::replace(&mut self.half_open, true);
                 }
                 None => CloseReason::PeerClosed,

@@ -37,9 +37,7 @@ enum Step {
     Tls,
     /// Ours leaves before anything else; without framing nothing may share its segment.
     Leaving,
-    /// The server is to acknowledge our handshake.
-    Acknowledged,
-    /// The client's handshake is to come first.
+    /// The peer's frame is to come first: a client's handshake, or the acknowledgement of ours.
     Expected,
     /// The same without framing: an object at the front of the stream, as far as it has arrived.
     Scanned(ObjectScanner, Vec<u8>),
@@ -93,24 +91,36 @@ impl<H: Handler> Session<H> {
                     object.extend_from_slice(bytes.get(..len).unwrap_or_default());
                     if end.is_some() {
                         let payload = std::mem::take(object);
-                        self.judge(local, &payload);
+                        self.handle_first_payload(local, &payload);
                     }
                     len
                 }
                 Err(fault) => {
+                    let fault = if self.conn.config.expects_handshake() {
+                        fault
+                    } else {
+                        HandshakeFault::Unacknowledged
+                    };
                     self.reject(local, fault);
                     bytes.len()
                 }
             },
-            Step::Expected | Step::Acknowledged => self.handle_first_frame(local, bytes),
+            Step::Expected => self.handle_first_frame(local, bytes),
             Step::Tls | Step::Leaving | Step::Verified(..) => 0,
         }
     }
 
-    /// The verifier may have an answer, or the connection was chosen to make room for others.
-    pub(crate) fn wake_opening(&mut self, local: &mut ShardLocal) {
+    /// The connection may have been chosen to make room for others, while it opens or while it lingers refused.
+    pub(crate) fn make_room(&mut self, local: &ShardLocal) {
         if local.unfinished.was_evicted(self.conn.id) {
-            return self.conn.abort(CloseReason::HandshakeOverload);
+            self.conn.abort(CloseReason::HandshakeOverload);
+        }
+    }
+
+    /// The verifier may have an answer.
+    pub(crate) fn wake_opening(&mut self, local: &mut ShardLocal) {
+        if !self.conn.is_open() {
+            return;
         }
         let Some(opening) = self.opening.as_mut() else { return };
         let Step::Verified(verdict, _) = &mut opening.step else { return };
@@ -147,10 +157,7 @@ impl<H: Handler> Session<H> {
             Some(HandshakeRole::Expect(policy)) => {
                 let bytes_max = u32::try_from(policy.bytes_max).unwrap_or(u32::MAX);
                 self.conn.decoder = Decoder::new(config.framing, bytes_max);
-                self.step(match config.framing {
-                    Framing::None => Step::Scanned(ObjectScanner::new(policy.bytes_max), Vec::new()),
-                    Framing::LengthPrefixed => Step::Expected,
-                });
+                self.expect(config.framing, policy.bytes_max);
             }
         }
     }
@@ -175,7 +182,7 @@ impl<H: Handler> Session<H> {
             return self.conn.abort(CloseReason::Handshake(fault));
         }
         if handshake.wants_ack() {
-            self.step(Step::Acknowledged);
+            self.expect(config.framing, HandshakeAck::BYTES_MAX);
         } else if config.framing == Framing::None {
             self.conn.pause(PAUSE_OPENING);
             self.step(Step::Leaving);
@@ -202,9 +209,8 @@ impl<H: Handler> Session<H> {
     }
 
     fn handle_first_payload(&mut self, local: &mut ShardLocal, payload: &[u8]) {
-        let expected = self.opening.as_ref().is_some_and(|opening| matches!(opening.step, Step::Expected));
         match HandshakeAck::parse(payload) {
-            _ if expected => self.judge(local, payload),
+            _ if self.conn.config.expects_handshake() => self.judge(local, payload),
             Some(_) => {
                 self.conn.peer.acknowledged = true;
                 self.opened(local);
@@ -251,6 +257,14 @@ impl<H: Handler> Session<H> {
         self.conn.begin_close(local.now, reason);
     }
 
+    /// Waits for the peer's first word, of at most `bytes_max` bytes.
+    fn expect(&mut self, framing: Framing, bytes_max: usize) {
+        self.step(match framing {
+            Framing::None => Step::Scanned(ObjectScanner::new(bytes_max), Vec::new()),
+            Framing::LengthPrefixed => Step::Expected,
+        });
+    }
+
     fn step(&mut self, step: Step) {
         if let Some(opening) = &mut self.opening {
             opening.step = step;
@@ -266,3 +280,7 @@ impl Wake for Recheck {
         self.0.recheck();
     }
 }
+
+#[cfg(test)]
+#[path = "opening_tests.rs"]
+mod tests;

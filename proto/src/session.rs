@@ -198,11 +198,15 @@ impl<H: Handler> Session<H> {
 
     /// Another thread posted this connection's id through the shard's [`Port`](crate::Port).
     pub fn handle_remote(&mut self, local: &mut ShardLocal) {
+        if self.owner.is_some() {
+            self.make_room(local);
+        }
+        let Some(remote) = self.conn.remote.clone() else { return };
+        // Taken before the verifier is asked: whoever wakes it from then on posts again.
+        let asked = remote.take_requests();
         if self.opening.is_some() {
             self.wake_opening(local);
         }
-        let Some(remote) = self.conn.remote.clone() else { return };
-        let asked = remote.take_requests();
         if asked.abort {
             self.conn.abort(CloseReason::Local);
             return;

@@ -250,10 +250,23 @@ impl Future for Asking {
             Ok(Poll::Ready(accepted)) => settle(accepted, self.record.as_ref()),
             Err(fault) => Err(fault),
         };
-        // The user's future may panic when it is dropped, too; by then its answer counts.
+        self.drop_answer();
+        Poll::Ready(accepted)
+    }
+}
+
+/// A connection may end before its verifier has answered.
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.drop_answer();
+    }
+}
+
+impl Asking {
+    /// The user's future may panic when it is dropped, too; that changes no answer.
+    fn drop_answer(&mut self) {
         let ended = self.answer.take();
         let _dropped = contained(|| drop(ended));
-        Poll::Ready(accepted)
     }
 }
 
