@@ -111,6 +111,9 @@ impl<H: Handler> Session<H> {
         if local.unfinished.was_evicted(self.conn.id) {
             return self.conn.abort(CloseReason::HandshakeOverload);
         }
+        if !self.conn.is_open() {
+            return;
+        }
         let Some(opening) = self.opening.as_mut() else { return };
         let Step::Verified(verdict, _) = &mut opening.step else { return };
         let waker = Waker::from(Arc::new(Recheck(self.conn.remote(&local.port))));
@@ -127,6 +130,19 @@ impl<H: Handler> Session<H> {
         let leaving = self.opening.as_ref().is_some_and(|opening| matches!(opening.step, Step::Leaving));
         if leaving && self.conn.outbox.is_idle() {
             self.opened(local);
+        }
+    }
+
+    /// An open connection whose peer has ended and whose data is all delivered ends too; one that is not open
+    /// cannot open any more, unless everything it takes has arrived. True once instead, when the handler is to
+    /// be asked because half open connections are allowed.
+    pub(crate) fn settle_eof(&mut self, now: Time) -> bool {
+        let may_stay = self.conn.config.allow_half_open;
+        match self.opening.as_ref().map(|opening| &opening.step) {
+            None => self.conn.settle_eof(now, may_stay, false),
+            Some(Step::Verified(..) | Step::Leaving) if may_stay => false,
+            Some(Step::Scanned(_, object)) => self.conn.settle_eof(now, false, !object.is_empty()),
+            Some(_) => self.conn.settle_eof(now, false, false),
         }
     }
 
@@ -180,7 +196,9 @@ impl<H: Handler> Session<H> {
     /// Takes the first frame; how many bytes that was.
     fn handle_first_frame(&mut self, local: &mut ShardLocal, bytes: &[u8]) -> usize {
         let mut rest = bytes;
-        match self.conn.decoder.next(&mut rest, &mut local.pool) {
+        let frame = self.conn.decoder.next(&mut rest, &mut local.pool);
+        self.conn.note_input(local.now, matches!(frame, Ok(Some(_))));
+        match frame {
             Ok(Some(Frame::Whole(payload))) => self.handle_first_payload(local, payload),
             Ok(Some(Frame::Stitched(payload))) => {
                 self.handle_first_payload(local, &payload);
@@ -226,7 +244,7 @@ impl<H: Handler> Session<H> {
         self.conn.peer.handshake = Some(Arc::from(info));
         self.conn.decoder.set_limit(config.limits.max_frame_len);
         if wants_ack {
-            // The outbox is empty and the answer short: it fits.
+            // The outbox is empty, and the configuration was checked for the answer's length.
             let _ = self.conn.outbox.push_over(&config, Priority::HANDSHAKE, config.ack().encode(), local);
         }
         self.opened(local);
@@ -256,3 +274,7 @@ impl Wake for Recheck {
         self.0.recheck();
     }
 }
+
+#[cfg(test)]
+#[path = "opening_tests.rs"]
+mod tests;
