@@ -128,6 +128,11 @@ impl Config {
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.limits.validate()?;
         self.rate_limit.as_ref().map_or(Ok(()), RateLimit::validate)?;
+        let acks = matches!(self.handshake, Some(HandshakeRole::Expect(_)));
+        if acks && self.ack().encode().len() > self.limits.max_send_frame_len as usize {
+            let fix = "must have room for the acknowledgement of a handshake";
+            return Err(ConfigError { option: "max_send_frame_len", fix });
+        }
         self.heartbeat.as_ref().map_or(Ok(()), |heartbeat| heartbeat.validate(&self.limits))
     }
 }

@@ -198,7 +198,7 @@ impl Connection {
         }
     }
 
-    /// The peer ended its stream. True when an open connection now has to end, once held data is delivered.
+    /// The peer ended its stream: the connection has to end too, once held data is delivered.
     pub(crate) fn note_eof(&mut self) {
         self.eof = true;
         if matches!(self.phase, Phase::Lingering { .. }) {
@@ -206,17 +206,15 @@ impl Connection {
         }
     }
 
-    /// An open connection whose peer has ended and whose data is all delivered ends too, once it is decided whether
-    /// the peer is accepted. True once instead, when the handler is to be asked because half open connections are
-    /// allowed.
-    pub(crate) fn settle_eof(&mut self, now: Time) -> bool {
-        let is_judged = self.pauses & PAUSE_OPENING == 0;
-        if self.eof && self.is_open() && self.held.is_empty() && is_judged {
-            let cut = self.secure.as_mut().and_then(|secure| secure.filter.handle_eof().err());
+    /// A connection whose peer has ended and whose data is all delivered ends too, `truncated` or not. True once
+    /// instead, when it `may_stay` half open.
+    pub(crate) fn settle_eof(&mut self, now: Time, may_stay: bool, truncated: bool) -> bool {
+        if self.eof && self.is_open() && self.held.is_empty() {
+            let cut = self.secure.as_ref().and_then(|secure| secure.filter.handle_eof().err());
             let reason = match cut {
                 Some(fault) => CloseReason::Tls(fault),
-                None if self.decoder.is_mid_frame() => CloseReason::PeerTruncated,
-                None if self.config.allow_half_open && self.active_at.is_some() => {
+                None if truncated || self.decoder.is_mid_frame() => CloseReason::PeerTruncated,
+                None if may_stay => {
                     return !std::mem::replace(&mut self.half_open, true);
                 }
                 None => CloseReason::PeerClosed,
@@ -292,6 +290,13 @@ impl Connection {
                 secure.poll_transmit(&mut self.outbox, bytes_max, ending, local)
             }
         };
+        if self.is_open()
+            && let Some(fault) = self.secure.as_ref().and_then(|secure| secure.filter.fault())
+        {
+            // Keys that are used up: it shows while writing.
+            let reason = CloseReason::Tls(fault.clone());
+            self.begin_close(local.now, reason);
+        }
         if self.outbox.is_paced() {
             self.note_output(local.now, false);
         }

@@ -141,6 +141,19 @@ impl<H: Handler> Session<H> {
         }
     }
 
+    /// An open connection whose peer has ended and whose data is all delivered ends too; one that is not open
+    /// cannot open any more, unless everything it takes has arrived. True once instead, when the handler is to
+    /// be asked because half open connections are allowed.
+    pub(crate) fn settle_eof(&mut self, now: Time) -> bool {
+        let may_stay = self.conn.config.allow_half_open;
+        match self.opening.as_ref().map(|opening| &opening.step) {
+            None => self.conn.settle_eof(now, may_stay, false),
+            Some(Step::Verified(..) | Step::Leaving) if may_stay => false,
+            Some(Step::Scanned(_, object)) => self.conn.settle_eof(now, false, !object.is_empty()),
+            Some(_) => self.conn.settle_eof(now, false, false),
+        }
+    }
+
     pub(crate) fn handle_opening_timeout(&mut self, now: Time) {
         let due = self.opening.as_ref().and_then(|opening| opening.deadline);
         if due.is_some_and(|due| due <= now) {
@@ -194,7 +207,9 @@ impl<H: Handler> Session<H> {
     /// Takes the first frame; how many bytes that was.
     fn handle_first_frame(&mut self, local: &mut ShardLocal, bytes: &[u8]) -> usize {
         let mut rest = bytes;
-        match self.conn.decoder.next(&mut rest, &mut local.pool) {
+        let frame = self.conn.decoder.next(&mut rest, &mut local.pool);
+        self.conn.note_input(local.now, matches!(frame, Ok(Some(_))));
+        match frame {
             Ok(Some(Frame::Whole(payload))) => self.handle_first_payload(local, payload),
             Ok(Some(Frame::Stitched(payload))) => {
                 self.handle_first_payload(local, &payload);
@@ -242,7 +257,7 @@ impl<H: Handler> Session<H> {
         self.conn.peer.handshake = Some(Arc::from(info));
         self.conn.decoder.set_limit(config.limits.max_frame_len);
         if wants_ack {
-            // The outbox is empty and the answer short: it fits.
+            // The outbox is empty, and the configuration was checked for the answer's length.
             let _ = self.conn.outbox.push_over(&config, Priority::HANDSHAKE, config.ack().encode(), local);
         }
         self.opened(local);
@@ -284,3 +299,7 @@ impl Wake for Recheck {
 #[cfg(test)]
 #[path = "opening_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "opening_hostile_tests.rs"]
+mod hostile_tests;

@@ -56,7 +56,17 @@ impl Secure {
         }
         let plain_len = self.plain.as_ref().map_or(0, Transmit::len);
         let mut records = local.pool.take(plain_len + plain_len / RECORD_LEN * RECORD_OVERHEAD + ROOM);
-        self.encrypt(&mut records);
+        if !self.encrypt(&mut records) {
+            self.ended = true;
+            if let Some(lost) = self.plain.take() {
+                outbox.handle_transmitted(lost, 0, local);
+            }
+            outbox.clear(local);
+        }
+        if records.is_empty() {
+            local.pool.give(records);
+            return None;
+        }
         let mut transmit = local.take_transmit();
         transmit.push(Segment::Chunk { buf: records, start: 0 });
         self.in_flight = true;
@@ -89,6 +99,11 @@ impl Secure {
         self.ended = true;
     }
 
+    /// Whether nothing of the outbox will leave any more.
+    pub(crate) const fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     /// Whether everything has left, the end included.
     pub(crate) fn is_flushed(&self) -> bool {
         self.ended
@@ -105,21 +120,22 @@ impl Secure {
         }
     }
 
-    /// Moves the plaintext through the cipher, and whatever else is to be said.
-    fn encrypt(&mut self, records: &mut Vec<u8>) {
+    /// Moves the plaintext through the cipher, and whatever else is to be said. False when the filter takes no
+    /// more because of a fault of its own: the last it said is among the records.
+    fn encrypt(&mut self, records: &mut Vec<u8>) -> bool {
         for segment in self.plain.iter().flat_map(Transmit::segments) {
             let mut rest = segment.as_slice();
             while !rest.is_empty() {
                 let taken = self.filter.write(rest);
                 self.filter.write_tls(records);
                 if taken == 0 {
-                    // A filter that failed takes nothing; the connection is ending.
-                    return;
+                    return false;
                 }
                 rest = rest.get(taken..).unwrap_or_default();
             }
         }
         self.filter.write_tls(records);
+        true
     }
 }
 
@@ -131,3 +147,7 @@ const RECORD_LEN: usize = 16 << 10;
 const RECORD_OVERHEAD: usize = 64;
 /// Handshake flights, alerts and the last, shorter record.
 const ROOM: usize = 1 << 10;
+
+#[cfg(test)]
+#[path = "secure_tests.rs"]
+mod tests;

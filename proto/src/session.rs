@@ -184,7 +184,7 @@ impl<H: Handler> Session<H> {
         self.note_opening_left(local);
         let drained = self.conn.outbox.take_drain();
         self.conn.note_output(local.now, taken > 0);
-        if drained && self.conn.is_open() {
+        if drained && self.opened && self.conn.is_open() {
             self.conn.stats.drains += 1;
             local.stats.drains += 1;
             self.conn.resume(PAUSE_REPLY, local.now);
@@ -198,13 +198,10 @@ impl<H: Handler> Session<H> {
 
     /// Another thread posted this connection's id through the shard's [`Port`](crate::Port).
     pub fn handle_remote(&mut self, local: &mut ShardLocal) {
+        // First of all: who asks from now on posts again.
+        let asked = self.conn.remote.as_ref().map(|remote| remote.take_requests()).unwrap_or_default();
         if self.owner.is_some() {
             self.make_room(local);
-        }
-        let Some(remote) = self.conn.remote.clone() else { return };
-        // Taken before the verifier is asked: whoever wakes it from then on posts again.
-        let asked = remote.take_requests();
-        if self.opening.is_some() {
             self.wake_opening(local);
         }
         if asked.abort {
@@ -353,7 +350,7 @@ impl<H: Handler> Session<H> {
             self.conn.held.put_back(held, used, &mut local.pool);
         }
         self.conn.restart_frame_clock(local.now);
-        if self.conn.settle_eof(local.now) {
+        if self.settle_eof(local.now) {
             self.call(local, |handler, conn| handler.on_peer_end(conn));
         }
     }
@@ -384,8 +381,12 @@ impl<H: Handler> Session<H> {
         }
         let (Some(remote), Some(reason)) = (&self.conn.remote, self.conn.close_reason()) else { return };
         remote.refuse(reason.clone());
-        let messages = remote.take_staged(&mut self.conn.outbox, true);
         self.conn.remote_ended = true;
+        if self.conn.secure.as_ref().is_some_and(|secure| secure.has_ended()) {
+            // A fault of TLS: they could not leave, and no flush may be told that they did.
+            return;
+        }
+        let messages = remote.take_staged(&mut self.conn.outbox, true);
         self.conn.stats.messages_out += messages;
         local.stats.messages_out += messages;
     }

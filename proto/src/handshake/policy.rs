@@ -194,7 +194,7 @@ impl fmt::Debug for Judgement {
     }
 }
 
-/// The end of a judgement that has to be waited for. Never panics; must not be polled after it is ready.
+/// The end of a judgement that has to be waited for. Never panics, also not when it is dropped; must not be polled after it is ready.
 pub type Verdict = Pin<Box<dyn Future<Output = Result<(), HandshakeFault>> + Send>>;
 
 /// A fingerprint among the tags must be that of the certificate which the peer presented.
@@ -250,23 +250,24 @@ impl Future for Asking {
             Ok(Poll::Ready(accepted)) => settle(accepted, self.record.as_ref()),
             Err(fault) => Err(fault),
         };
-        self.drop_answer();
+        // By now its answer counts, even if it panics when it is dropped.
+        self.give_up();
         Poll::Ready(accepted)
     }
 }
 
-/// A connection may end before its verifier has answered.
-impl Drop for Asking {
-    fn drop(&mut self) {
-        self.drop_answer();
+impl Asking {
+    /// The user's future may panic when it is dropped, too.
+    fn give_up(&mut self) {
+        let ended = self.answer.take();
+        let _dropped = contained(|| drop(ended));
     }
 }
 
-impl Asking {
-    /// The user's future may panic when it is dropped, too; that changes no answer.
-    fn drop_answer(&mut self) {
-        let ended = self.answer.take();
-        let _dropped = contained(|| drop(ended));
+/// A connection that ends first gives its verifier up.
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.give_up();
     }
 }
 

@@ -201,21 +201,20 @@ impl TlsFilter {
         }
     }
 
-    /// The transport has ended.
+    /// The transport has ended; nothing more will be read. What is to be sent may still be written, because the peer
+    /// may have ended its own direction only.
     ///
     /// # Errors
     ///
     /// [`TlsFault::Truncated`] or [`TlsFault::HandshakeTruncated`] when neither side announced it, the fault of before
     /// when there was one.
-    pub fn handle_eof(&mut self) -> Result<(), TlsFault> {
-        let fault = match &self.fault {
+    pub fn handle_eof(&self) -> Result<(), TlsFault> {
+        Err(match &self.fault {
             Some(fault) => fault.clone(),
             None if self.peer_has_closed || self.closing => return Ok(()),
             None if self.connection.is_handshaking() => TlsFault::HandshakeTruncated,
             None => TlsFault::Truncated,
-        };
-        self.fault = Some(fault.clone());
-        Err(fault)
+        })
     }
 
     /// What ended the connection, also when no call could return it:
@@ -238,6 +237,12 @@ impl TlsFilter {
     /// What was agreed; `None` while the handshake is not complete.
     pub fn facts(&self) -> Option<&TlsFacts> {
         self.facts.as_deref()
+    }
+
+    /// These keys may encrypt `records` more records.
+    #[cfg(test)]
+    pub(crate) const fn limit_records(&mut self, records: u64) {
+        self.records_max = self.records + records;
     }
 
     fn agreed(&self) -> Result<TlsFacts, TlsFault> {
