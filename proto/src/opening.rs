@@ -148,7 +148,7 @@ impl<H: Handler> Session<H> {
         let may_stay = self.conn.config.allow_half_open;
         match self.opening.as_ref().map(|opening| &opening.step) {
             None => self.conn.settle_eof(now, may_stay, false),
-            Some(Step::Verified(..) | Step::Leaving) if may_stay => false,
+            Some(Step::Verified(..) | Step::Leaving) => false,
             Some(Step::Scanned(_, object)) => self.conn.settle_eof(now, false, !object.is_empty()),
             Some(_) => self.conn.settle_eof(now, false, false),
         }

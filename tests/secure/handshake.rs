@@ -99,7 +99,10 @@ fn a_signer_that_panics_fails_its_connection_only(bed: Bed) {
     let signer = |_: &SigningMoment| -> JsonObject { std::panic::resume_unwind(Box::new("a bad signer")) };
     let client = Client::builder().backend(bed.backend).handshake(ClientHandshake::new("1").signer(signer));
     let refused = block_on(client.connect(address)).expect_err("no handshake");
-    assert!(matches!(refused, ConnectError::Closed { reason: CloseReason::HandlerPanicked, .. }), "{refused}");
+    assert!(
+        matches!(refused, ConnectError::Closed { reason: CloseReason::HandlerPanicked, .. }),
+        "{refused}"
+    );
     block_on(async {
         let mut fine = Client::builder().backend(bed.backend).connect(address).await.expect("connect");
         fine.send("still here").await.expect("send");
