@@ -36,14 +36,22 @@ enum Step {
     Tls,
     /// Ours leaves before anything else; without framing nothing may share its segment.
     Leaving,
-    /// The server is to acknowledge our handshake.
-    Acknowledged,
-    /// The client's handshake is to come first.
+    /// The client's handshake, or the server's acknowledgement of ours, is to come first.
     Expected,
     /// The same without framing: an object at the front of the stream, as far as it has arrived.
     Scanned(ObjectScanner, Vec<u8>),
     /// A verifier decides; what arrives meanwhile is held.
     Verified(Verdict, Box<HandshakeInfo>),
+}
+
+impl Step {
+    /// What comes first has at most `bytes_max` bytes.
+    fn first(framing: Framing, bytes_max: usize) -> Self {
+        match framing {
+            Framing::None => Self::Scanned(ObjectScanner::new(bytes_max), Vec::new()),
+            Framing::LengthPrefixed => Self::Expected,
+        }
+    }
 }
 
 impl fmt::Debug for Opening {
@@ -92,16 +100,16 @@ impl<H: Handler> Session<H> {
                     object.extend_from_slice(bytes.get(..len).unwrap_or_default());
                     if end.is_some() {
                         let payload = std::mem::take(object);
-                        self.judge(local, &payload);
+                        self.handle_first_payload(local, &payload);
                     }
                     len
                 }
                 Err(fault) => {
-                    self.reject(local, fault);
+                    self.reject(local, if self.judges() { fault } else { HandshakeFault::Unacknowledged });
                     bytes.len()
                 }
             },
-            Step::Expected | Step::Acknowledged => self.handle_first_frame(local, bytes),
+            Step::Expected => self.handle_first_frame(local, bytes),
             Step::Tls | Step::Leaving | Step::Verified(..) => 0,
         }
     }
@@ -162,10 +170,7 @@ impl<H: Handler> Session<H> {
             Some(HandshakeRole::Expect(policy)) => {
                 let bytes_max = u32::try_from(policy.bytes_max).unwrap_or(u32::MAX);
                 self.conn.decoder = Decoder::new(config.framing, bytes_max);
-                self.step(match config.framing {
-                    Framing::None => Step::Scanned(ObjectScanner::new(policy.bytes_max), Vec::new()),
-                    Framing::LengthPrefixed => Step::Expected,
-                });
+                self.step(Step::first(config.framing, policy.bytes_max));
             }
         }
     }
@@ -184,7 +189,7 @@ impl<H: Handler> Session<H> {
             return self.conn.abort(CloseReason::Handshake(fault));
         }
         if handshake.wants_ack() {
-            self.step(Step::Acknowledged);
+            self.step(Step::first(config.framing, ACK_BYTES_MAX));
         } else if config.framing == Framing::None {
             self.conn.pause(PAUSE_OPENING);
             self.step(Step::Leaving);
@@ -213,12 +218,18 @@ impl<H: Handler> Session<H> {
     }
 
     fn handle_first_payload(&mut self, local: &mut ShardLocal, payload: &[u8]) {
-        let expected = self.opening.as_ref().is_some_and(|opening| matches!(opening.step, Step::Expected));
-        match HandshakeAck::parse(payload) {
-            _ if expected => self.judge(local, payload),
-            Some(_) => self.opened(local),
-            None => self.reject(local, HandshakeFault::Unacknowledged),
+        if self.judges() {
+            self.judge(local, payload);
+        } else if HandshakeAck::parse(payload).is_some() {
+            self.opened(local);
+        } else {
+            self.reject(local, HandshakeFault::Unacknowledged);
         }
+    }
+
+    /// Whether what comes first is a handshake, not an acknowledgement.
+    fn judges(&self) -> bool {
+        matches!(self.conn.config.handshake, Some(HandshakeRole::Expect(_)))
     }
 
     fn judge(&mut self, local: &mut ShardLocal, payload: &[u8]) {
@@ -274,6 +285,9 @@ impl Wake for Recheck {
         self.0.recheck();
     }
 }
+
+/// Longer acknowledgements are not looked at.
+const ACK_BYTES_MAX: usize = 4096;
 
 #[cfg(test)]
 #[path = "opening_tests.rs"]
