@@ -87,6 +87,11 @@ impl Case {
             let joined = found.messages.concat();
             found.messages = if joined.is_empty() { Vec::new() } else { vec![joined] };
         }
+        if self.half_open && expected.reason == Some(CloseReason::PeerClosed) {
+            // The handler was asked, and closes.
+            assert_eq!(found.reason, Some(CloseReason::Local), "{way}");
+            found.reason = Some(CloseReason::PeerClosed);
+        }
         assert!(*expected == found, "{way}: {expected:?} was expected, not {found:?}");
     }
 
