@@ -16,7 +16,6 @@ use qwormhole_proto::{
 use crate::address::{Address, AddressError};
 use crate::backend::Backend;
 use crate::builder_options::shared_options;
-use crate::environment::Environment;
 use crate::error::StartError;
 use crate::host::{Host, Running};
 use crate::housekeeping::{Chores, Housekeeping};
@@ -45,10 +44,10 @@ pub struct ServerBuilder {
 type AllowPeer = dyn Fn(&PeerInfo) -> bool + Send + Sync;
 
 impl ServerBuilder {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(options: Options) -> Self {
         Self {
             targets: Vec::new(),
-            options: Options::default(),
+            options,
             max_connections: CONNECTIONS_MAX,
             unix_mode: None,
             handshake: None,
@@ -260,7 +259,7 @@ impl ServerBuilder {
             let fix = "must be between 1 and 16,777,216";
             return Err(ConfigError { option: "max_connections", fix }.into());
         }
-        let environment = Environment::read()?;
+        let environment = self.options.environment()?;
         let tls = server_tls(self.options.tls.take(), &environment)?;
         if tls.is_none() && self.targets.iter().any(Target::asks_for_tls) {
             let fix = "a tls:// address needs a key and a certificate: call `tls`, or set QWORMHOLE_TLS_KEY and _CERT";

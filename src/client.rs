@@ -51,6 +51,7 @@ struct Setup {
     tls: Option<ClientTls>,
     /// For `tls://` addresses where TLS was not configured.
     tls_by_address: OnceLock<ClientTls>,
+    environment: Environment,
 }
 
 /// Sets up a [`Client`]. Made by [`Client::builder`].
@@ -65,7 +66,7 @@ pub struct ClientBuilder {
 impl Client {
     /// Sets up a client.
     pub fn builder() -> ClientBuilder {
-        ClientBuilder { options: Options::default(), connect_timeout: Some(CONNECT_TIMEOUT), handshake: None }
+        ClientBuilder::new(Options::default())
     }
 
     /// Connects, for async code. A name's addresses are raced (Happy Eyeballs, RFC 8305).
@@ -205,8 +206,9 @@ impl Client {
                 Some(tls) => tls.clone(),
                 None => {
                     // Reads files.
-                    let tls =
-                        off_thread(client_tls_by_address).await.unwrap_or_else(client_tls_by_address)?;
+                    let environment = self.setup.environment.clone();
+                    let made = off_thread(move || client_tls_by_address(&environment)).await;
+                    let tls = made.unwrap_or_else(|| client_tls_by_address(&self.setup.environment))?;
                     self.setup.tls_by_address.get_or_init(|| tls).clone()
                 }
             },
@@ -249,6 +251,10 @@ impl Setup {
 }
 
 impl ClientBuilder {
+    pub(crate) const fn new(options: Options) -> Self {
+        Self { options, connect_timeout: Some(CONNECT_TIMEOUT), handshake: None }
+    }
+
     /// Which driver to use. Default [`Backend::Auto`].
     pub fn backend(mut self, backend: Backend) -> Self {
         self.options.backend = backend;
@@ -314,7 +320,7 @@ impl ClientBuilder {
     /// An option that cannot work, or a backend that cannot run.
     pub fn build(self) -> Result<Client, StartError> {
         let Self { mut options, connect_timeout, handshake } = self;
-        let environment = Environment::read()?;
+        let environment = options.environment()?;
         let tls = client_tls(options.tls.take(), &environment)?;
         options.config.handshake = client_handshake(handshake, &environment)?;
         options.config.validate()?;
@@ -331,6 +337,7 @@ impl ClientBuilder {
             connect_timeout,
             tls,
             tls_by_address: OnceLock::new(),
+            environment,
         };
         Ok(Client { engine, setup: Arc::new(setup) })
     }

@@ -149,6 +149,7 @@ impl ConnectError {
             self,
             Self::Resolve { .. }
                 | Self::NoAddress { .. }
+                | Self::Closed { .. }
                 | Self::Interface { .. }
                 | Self::TimedOut { .. }
                 | Self::Failed { .. }

@@ -46,6 +46,8 @@
 //! - A `send` that returns `Ok` has been **accepted**, in order; it is not delivered yet. A refused message comes
 //!   back to the caller.
 //! - `flush` waits until everything accepted was handed to the kernel.
+//! - A connection is open when TLS and the handshake, where they are asked for, are done: `on_open` and
+//!   [`Client::connect`] mean that, and a rejected peer never has a handler.
 //! - `close` flushes, tells the peer, and waits for its end within the deadlines of [`Limits`].
 //! - Send one message at a time; batching is done behind the API.
 //!
@@ -96,6 +98,7 @@ mod runtime;
 mod security;
 mod server;
 mod socket;
+mod system_files;
 mod telemetry;
 #[cfg(unix)]
 mod unix_file;

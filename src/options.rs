@@ -6,6 +6,7 @@ use std::thread;
 use qwormhole_proto::{Config, ConfigError, DriverOptions, TlsOptions};
 
 use crate::backend::Backend;
+use crate::environment::Environment;
 use crate::error::StartError;
 use crate::inbox::InboxLimits;
 use crate::socket::SocketOptions;
@@ -20,9 +21,16 @@ pub(crate) struct Options {
     pub(crate) sockets: SocketOptions,
     pub(crate) inbox: InboxLimits,
     pub(crate) tls: Option<TlsOptions>,
+    /// `None` reads it when the server or client is built.
+    pub(crate) environment: Option<Environment>,
 }
 
 impl Options {
+    /// The environment: what was given for it, or the process' own.
+    pub(crate) fn environment(&self) -> Result<Environment, StartError> {
+        self.environment.clone().map_or_else(Environment::read, Ok)
+    }
+
     /// Checks everything, and says how the shards are laid out.
     pub(crate) fn driver_options(
         &self,

@@ -1,18 +1,20 @@
 //! Defaults that the servers and clients of one program share.
 
+use qwormhole_proto::handshake::{ClientHandshake, HandshakePolicy};
 use qwormhole_proto::{Backoff, Framing, Limits};
 
 use crate::address::{Address, AddressError};
 use crate::backend::Backend;
 use crate::builder::ServerBuilder;
-use crate::client::{Client, ClientBuilder};
+use crate::builder_options::shared_options;
+use crate::client::ClientBuilder;
 use crate::connection::Connection;
 use crate::environment::Environment;
 use crate::error::{ConnectError, StartError};
 use crate::inbox::InboxLimits;
 use crate::link::LinkBuilder;
 use crate::listener::Listener;
-use crate::server::Server;
+use crate::options::Options;
 use crate::socket::SocketOptions;
 
 /// Options set once for all servers and clients of a program; cheap to clone. It runs nothing by itself.
@@ -35,7 +37,7 @@ use crate::socket::SocketOptions;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Runtime {
-    defaults: Defaults,
+    defaults: RuntimeBuilder,
     environment: Environment,
 }
 
@@ -43,17 +45,9 @@ pub struct Runtime {
 #[derive(Clone, Debug, Default)]
 #[must_use = "nothing is set up before `build`"]
 pub struct RuntimeBuilder {
-    defaults: Defaults,
-    environment: Option<Environment>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Defaults {
-    backend: Backend,
-    limits: Limits,
-    framing: Framing,
-    sockets: SocketOptions,
-    inbox: InboxLimits,
+    options: Options,
+    handshake: Option<ClientHandshake>,
+    policy: Option<HandshakePolicy>,
     backoff: Backoff,
     bind_host: Option<String>,
 }
@@ -66,14 +60,14 @@ impl Runtime {
 
     /// A server with the runtime's options.
     pub fn server(&self) -> ServerBuilder {
-        let Defaults { backend, limits, framing, sockets, inbox, .. } = self.defaults.clone();
-        Server::builder().backend(backend).limits(limits).framing(framing).sockets(sockets).inbox(inbox)
+        let builder = ServerBuilder::new(self.defaults.options.clone());
+        self.defaults.policy.iter().cloned().fold(builder, ServerBuilder::handshake)
     }
 
     /// A client with the runtime's options.
     pub fn client(&self) -> ClientBuilder {
-        let Defaults { backend, limits, framing, sockets, inbox, .. } = self.defaults.clone();
-        Client::builder().backend(backend).limits(limits).framing(framing).sockets(sockets).inbox(inbox)
+        let builder = ClientBuilder::new(self.defaults.options.clone());
+        self.defaults.handshake.iter().cloned().fold(builder, ClientBuilder::handshake)
     }
 
     /// Listens on `port` of the bind host: the option, else `QWORMHOLE_BIND_HOST`, else `127.0.0.1`. Port 0 lets
@@ -129,50 +123,64 @@ impl Runtime {
 impl RuntimeBuilder {
     /// Which driver to use. Default [`Backend::Auto`].
     pub fn backend(mut self, backend: Backend) -> Self {
-        self.defaults.backend = backend;
+        self.options.backend = backend;
         self
     }
 
     /// The bounds of each connection.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.defaults.limits = limits;
+        self.options.config.limits = limits;
         self
     }
 
     /// How messages are told apart. Default [`Framing::LengthPrefixed`].
     pub fn framing(mut self, framing: Framing) -> Self {
-        self.defaults.framing = framing;
+        self.options.config.framing = framing;
         self
     }
 
     /// Options of the sockets.
     pub fn sockets(mut self, options: SocketOptions) -> Self {
-        self.defaults.sockets = options;
+        self.options.sockets = options;
         self
     }
 
     /// How much may wait for a task that reads.
     pub fn inbox(mut self, limits: InboxLimits) -> Self {
-        self.defaults.inbox = limits;
+        self.options.inbox = limits;
+        self
+    }
+
+    shared_options!();
+
+    /// The handshake that clients send; see [`ClientBuilder::handshake`].
+    pub fn handshake(mut self, handshake: ClientHandshake) -> Self {
+        self.handshake = Some(handshake);
+        self
+    }
+
+    /// The rules by which servers accept handshakes; see [`ServerBuilder::handshake`].
+    pub fn handshake_policy(mut self, policy: HandshakePolicy) -> Self {
+        self.policy = Some(policy);
         self
     }
 
     /// How long links wait between attempts. Default [`Backoff::default`].
     pub fn reconnect(mut self, backoff: Backoff) -> Self {
-        self.defaults.backoff = backoff;
+        self.backoff = backoff;
         self
     }
 
     /// Where [`Runtime::listen`] listens: a name or a numeric address; `0.0.0.0` or `::` for every interface.
     /// Default `127.0.0.1`, so that nobody serves the network without having said so.
     pub fn bind_host(mut self, host: impl Into<String>) -> Self {
-        self.defaults.bind_host = Some(host.into());
+        self.bind_host = Some(host.into());
         self
     }
 
     /// What to take for the environment. Default [`Environment::read`] in [`RuntimeBuilder::build`].
     pub fn environment(mut self, environment: Environment) -> Self {
-        self.environment = Some(environment);
+        self.options.environment = Some(environment);
         self
     }
 
@@ -182,11 +190,14 @@ impl RuntimeBuilder {
     ///
     /// An environment variable or an option that cannot work.
     pub fn build(self) -> Result<Runtime, StartError> {
-        let Self { defaults, environment } = self;
-        defaults.limits.validate()?;
-        defaults.inbox.validate()?;
+        let mut defaults = self;
+        defaults.options.config.validate()?;
+        defaults.options.inbox.validate()?;
         defaults.backoff.validate()?;
-        let environment = environment.map_or_else(Environment::read, Ok)?;
+        defaults.policy.as_ref().map_or(Ok(()), HandshakePolicy::validate)?;
+        defaults.handshake.as_ref().map_or(Ok(()), ClientHandshake::validate)?;
+        let environment = defaults.options.environment()?;
+        defaults.options.environment = Some(environment.clone());
         Ok(Runtime { defaults, environment })
     }
 }

@@ -1,36 +1,14 @@
 //! TLS and handshakes of servers and clients: what the code asks for, completed by the environment.
 
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use qwormhole_proto::handshake::{ClientHandshake, HandshakePolicy, HandshakeVerifier};
-use qwormhole_proto::{
-    ClientTls, HandshakeRole, Pem, ServerTls, TlsFiles, TlsOptionError, TlsOptions, TlsRole,
-};
+use qwormhole_proto::{ClientTls, HandshakeRole, Pem, ServerTls, TlsOptionError, TlsOptions, TlsRole};
 
 use crate::address::Address;
 use crate::environment::{Environment, PemSource, TlsIdentity};
 use crate::error::StartError;
-
-/// What TLS options need from this computer.
-pub(crate) struct System;
-
-impl TlsFiles for System {
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        std::fs::read(path)
-    }
-
-    fn platform_roots(&self) -> io::Result<Vec<Vec<u8>>> {
-        let found = rustls_native_certs::load_native_certs();
-        if found.certs.is_empty() {
-            let reason =
-                found.errors.first().map_or_else(|| "there are none".to_owned(), ToString::to_string);
-            return Err(io::Error::other(reason));
-        }
-        Ok(found.certs.into_iter().map(|cert| cert.as_ref().to_vec()).collect())
-    }
-}
+use crate::system_files::SystemFiles;
 
 /// The TLS of a server; `None` where neither the code nor the environment asks for it.
 pub(crate) fn server_tls(
@@ -39,7 +17,7 @@ pub(crate) fn server_tls(
 ) -> Result<Option<ServerTls>, StartError> {
     let defaults = || tls_defaults(environment, &environment.tls.server);
     let Some(options) = chosen(options, environment, defaults) else { return Ok(None) };
-    Ok(Some(ServerTls::new(&options, &System)?))
+    Ok(Some(ServerTls::new(&options, &SystemFiles)?))
 }
 
 /// The TLS of a client; `None` where neither the code nor the environment asks for it.
@@ -49,15 +27,14 @@ pub(crate) fn client_tls(
 ) -> Result<Option<ClientTls>, StartError> {
     let defaults = || tls_defaults(environment, &environment.tls.client);
     let Some(options) = chosen(options, environment, defaults) else { return Ok(None) };
-    Ok(Some(ClientTls::new(&options, &System)?))
+    Ok(Some(ClientTls::new(&options, &SystemFiles)?))
 }
 
 /// The TLS of a client that was only told so by an address: the computer's authorities, and the environment's
 /// options.
-pub(crate) fn client_tls_by_address() -> Result<ClientTls, StartError> {
-    let environment = Environment::read()?;
-    let options = tls_defaults(&environment, &environment.tls.client);
-    Ok(ClientTls::new(&options, &System)?)
+pub(crate) fn client_tls_by_address(environment: &Environment) -> Result<ClientTls, StartError> {
+    let options = tls_defaults(environment, &environment.tls.client);
+    Ok(ClientTls::new(&options, &SystemFiles)?)
 }
 
 /// A server's part in the handshake.

@@ -17,7 +17,8 @@ use crate::builder::ServerBuilder;
 use crate::error::StartError;
 use crate::host::Running;
 use crate::housekeeping::Housekeeping;
-use crate::security::System;
+use crate::options::Options;
+use crate::system_files::SystemFiles;
 use crate::telemetry::Telemetry;
 #[cfg(unix)]
 use crate::unix_file::UnixFile;
@@ -53,7 +54,7 @@ pub(crate) struct ServerParts {
 impl Server {
     /// Sets up a server.
     pub fn builder() -> ServerBuilder {
-        ServerBuilder::new()
+        ServerBuilder::new(Options::default())
     }
 
     pub(crate) fn new(host: Box<dyn Running>, parts: ServerParts) -> Self {
@@ -79,7 +80,7 @@ impl Server {
     /// What is wrong with them; the present certificate stays. Also a server without TLS.
     pub fn reload_certificate(&self, options: &TlsOptions) -> Result<(), StartError> {
         match &self.tls {
-            Some(tls) => Ok(tls.reload(options, &System)?),
+            Some(tls) => Ok(tls.reload(options, &SystemFiles)?),
             None => Err(ConfigError { option: "tls", fix: "the server was started without TLS" }.into()),
         }
     }

@@ -18,6 +18,8 @@ mod error;
 #[cfg(any(test, feature = "fake-ring"))]
 mod fake_ring;
 mod mailbox;
+#[cfg(test)]
+mod pacing_tests;
 pub mod probe;
 mod recv;
 pub mod ring;

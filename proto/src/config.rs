@@ -110,10 +110,14 @@ impl Config {
         }
     }
 
+    /// Whether the peer's handshake comes first.
+    pub(crate) const fn expects_handshake(&self) -> bool {
+        matches!(self.handshake, Some(HandshakeRole::Expect(_)))
+    }
+
     /// Whether peers come unasked and have something to prove before they are let in.
     pub(crate) const fn accepts_strangers(&self) -> bool {
-        matches!(self.tls, Some(TlsRole::Server(_)))
-            || matches!(self.handshake, Some(HandshakeRole::Expect(_)))
+        matches!(self.tls, Some(TlsRole::Server(_))) || self.expects_handshake()
     }
 
     /// Checks the configuration as a whole.

@@ -3,6 +3,7 @@
 //! Nothing of a peer that fails here reaches the handler: it is only made when the peer was accepted.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Wake, Waker};
 
@@ -36,22 +37,12 @@ enum Step {
     Tls,
     /// Ours leaves before anything else; without framing nothing may share its segment.
     Leaving,
-    /// The client's handshake, or the server's acknowledgement of ours, is to come first.
+    /// The peer's frame is to come first: a client's handshake, or the acknowledgement of ours.
     Expected,
     /// The same without framing: an object at the front of the stream, as far as it has arrived.
     Scanned(ObjectScanner, Vec<u8>),
     /// A verifier decides; what arrives meanwhile is held.
     Verified(Verdict, Box<HandshakeInfo>),
-}
-
-impl Step {
-    /// What comes first has at most `bytes_max` bytes.
-    fn first(framing: Framing, bytes_max: usize) -> Self {
-        match framing {
-            Framing::None => Self::Scanned(ObjectScanner::new(bytes_max), Vec::new()),
-            Framing::LengthPrefixed => Self::Expected,
-        }
-    }
 }
 
 impl fmt::Debug for Opening {
@@ -105,7 +96,12 @@ impl<H: Handler> Session<H> {
                     len
                 }
                 Err(fault) => {
-                    self.reject(local, if self.judges() { fault } else { HandshakeFault::Unacknowledged });
+                    let fault = if self.conn.config.expects_handshake() {
+                        fault
+                    } else {
+                        HandshakeFault::Unacknowledged
+                    };
+                    self.reject(local, fault);
                     bytes.len()
                 }
             },
@@ -114,11 +110,15 @@ impl<H: Handler> Session<H> {
         }
     }
 
-    /// The verifier may have an answer, or the connection was chosen to make room for others.
-    pub(crate) fn wake_opening(&mut self, local: &mut ShardLocal) {
+    /// The connection may have been chosen to make room for others, while it opens or while it lingers refused.
+    pub(crate) fn make_room(&mut self, local: &ShardLocal) {
         if local.unfinished.was_evicted(self.conn.id) {
-            return self.conn.abort(CloseReason::HandshakeOverload);
+            self.conn.abort(CloseReason::HandshakeOverload);
         }
+    }
+
+    /// The verifier may have an answer.
+    pub(crate) fn wake_opening(&mut self, local: &mut ShardLocal) {
         if !self.conn.is_open() {
             return;
         }
@@ -148,7 +148,7 @@ impl<H: Handler> Session<H> {
         let may_stay = self.conn.config.allow_half_open;
         match self.opening.as_ref().map(|opening| &opening.step) {
             None => self.conn.settle_eof(now, may_stay, false),
-            Some(Step::Verified(..) | Step::Leaving) if may_stay => false,
+            Some(Step::Verified(..) | Step::Leaving) => false,
             Some(Step::Scanned(_, object)) => self.conn.settle_eof(now, false, !object.is_empty()),
             Some(_) => self.conn.settle_eof(now, false, false),
         }
@@ -170,7 +170,7 @@ impl<H: Handler> Session<H> {
             Some(HandshakeRole::Expect(policy)) => {
                 let bytes_max = u32::try_from(policy.bytes_max).unwrap_or(u32::MAX);
                 self.conn.decoder = Decoder::new(config.framing, bytes_max);
-                self.step(Step::first(config.framing, policy.bytes_max));
+                self.expect(config.framing, policy.bytes_max);
             }
         }
     }
@@ -179,9 +179,15 @@ impl<H: Handler> Session<H> {
         let (config, unix_ms) = (self.conn.config.clone(), local.unix_ms());
         let random = (u128::from(local.random()) << 64 | u128::from(local.random())).to_be_bytes();
         let tags = self.conn.peer.tls.iter().flat_map(|tls| tls.handshake_tags()).collect::<Vec<_>>();
-        let payload = match handshake.encode(&tags, unix_ms, random) {
-            Ok(payload) => payload,
-            Err(fault) => return self.conn.abort(CloseReason::Handshake(fault)),
+        // The signer may be the user's code.
+        let encoded = catch_unwind(AssertUnwindSafe(|| handshake.encode(&tags, unix_ms, random)));
+        let payload = match encoded {
+            Ok(Ok(payload)) => payload,
+            Ok(Err(fault)) => return self.conn.abort(CloseReason::Handshake(fault)),
+            Err(_) => {
+                local.stats.panics += 1;
+                return self.conn.abort(CloseReason::HandlerPanicked);
+            }
         };
         if self.conn.outbox.push_over(&config, Priority::HANDSHAKE, &payload[..], local).is_err() {
             let limit = config.limits.max_send_frame_len as usize;
@@ -189,7 +195,7 @@ impl<H: Handler> Session<H> {
             return self.conn.abort(CloseReason::Handshake(fault));
         }
         if handshake.wants_ack() {
-            self.step(Step::first(config.framing, ACK_BYTES_MAX));
+            self.expect(config.framing, HandshakeAck::BYTES_MAX);
         } else if config.framing == Framing::None {
             self.conn.pause(PAUSE_OPENING);
             self.step(Step::Leaving);
@@ -218,18 +224,14 @@ impl<H: Handler> Session<H> {
     }
 
     fn handle_first_payload(&mut self, local: &mut ShardLocal, payload: &[u8]) {
-        if self.judges() {
-            self.judge(local, payload);
-        } else if HandshakeAck::parse(payload).is_some() {
-            self.opened(local);
-        } else {
-            self.reject(local, HandshakeFault::Unacknowledged);
+        match HandshakeAck::parse(payload) {
+            _ if self.conn.config.expects_handshake() => self.judge(local, payload),
+            Some(_) => {
+                self.conn.peer.acknowledged = true;
+                self.opened(local);
+            }
+            None => self.reject(local, HandshakeFault::Unacknowledged),
         }
-    }
-
-    /// Whether what comes first is a handshake, not an acknowledgement.
-    fn judges(&self) -> bool {
-        matches!(self.conn.config.handshake, Some(HandshakeRole::Expect(_)))
     }
 
     fn judge(&mut self, local: &mut ShardLocal, payload: &[u8]) {
@@ -270,6 +272,14 @@ impl<H: Handler> Session<H> {
         self.conn.begin_close(local.now, reason);
     }
 
+    /// Waits for the peer's first word, of at most `bytes_max` bytes.
+    fn expect(&mut self, framing: Framing, bytes_max: usize) {
+        self.step(match framing {
+            Framing::None => Step::Scanned(ObjectScanner::new(bytes_max), Vec::new()),
+            Framing::LengthPrefixed => Step::Expected,
+        });
+    }
+
     fn step(&mut self, step: Step) {
         if let Some(opening) = &mut self.opening {
             opening.step = step;
@@ -286,9 +296,10 @@ impl Wake for Recheck {
     }
 }
 
-/// Longer acknowledgements are not looked at.
-const ACK_BYTES_MAX: usize = 4096;
-
 #[cfg(test)]
 #[path = "opening_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "opening_hostile_tests.rs"]
+mod hostile_tests;

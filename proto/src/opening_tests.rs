@@ -317,23 +317,3 @@ fn a_drain_before_the_opening_is_not_counted() {
     assert_eq!(bench.recorder.events(), ["open"]);
     assert_eq!(bench.session.connection().stats().drains, 0);
 }
-
-#[test]
-fn an_acknowledgement_without_framing_comes_in_any_pieces() {
-    let wire = [&HandshakeAck::default().encode()[..], b"data"].concat();
-    for size in [1, 7, 100] {
-        let mut config = Config { framing: Framing::None, ..Config::default() };
-        config.handshake = Some(HandshakeRole::Send(Arc::new(ClientHandshake::new("1").ask_ack())));
-        let mut bench = Bench::of(config.clone());
-        bench.transmit();
-        wire.chunks(size).for_each(|piece| bench.feed(piece));
-        let events = bench.recorder.events();
-        assert_eq!((events[0].as_str(), events[1..].concat()), ("open", "data".into()), "pieces of {size}");
-        let mut foreign = Bench::of(config);
-        foreign.feed(b"data");
-        assert_eq!(
-            foreign.session.connection().close_reason(),
-            Some(&CloseReason::Handshake(HandshakeFault::Unacknowledged))
-        );
-    }
-}

@@ -19,12 +19,16 @@ pub struct PeerInfo {
     pub tls: Option<Arc<TlsFacts>>,
     /// The handshake that was accepted; `None` on the connecting side and where none is asked for.
     pub handshake: Option<Arc<HandshakeInfo>>,
+    /// Whether the server acknowledged our handshake, as [`ClientHandshake::ask_ack`] asks it to.
+    ///
+    /// [`ClientHandshake::ask_ack`]: crate::handshake::ClientHandshake::ask_ack
+    pub acknowledged: bool,
 }
 
 impl PeerInfo {
     /// A peer known by its address only.
     pub const fn new(addr: PeerAddr) -> Self {
-        Self { addr, credentials: None, tls: None, handshake: None }
+        Self { addr, credentials: None, tls: None, handshake: None, acknowledged: false }
     }
 }
 

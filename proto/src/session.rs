@@ -201,6 +201,7 @@ impl<H: Handler> Session<H> {
         // First of all: who asks from now on posts again.
         let asked = self.conn.remote.as_ref().map(|remote| remote.take_requests()).unwrap_or_default();
         if self.owner.is_some() {
+            self.make_room(local);
             self.wake_opening(local);
         }
         if asked.abort {

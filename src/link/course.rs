@@ -180,6 +180,7 @@ impl Supervised {
 impl Handler for Supervised {
     fn on_open(&mut self, conn: &mut Context<'_>) {
         self.begun = true;
+        self.useful = conn.peer().acknowledged;
         // What the handler sends first leaves before what is queued.
         let handler = (self.make_handler.lock().unwrap_or_else(PoisonError::into_inner))(conn.peer());
         self.handler.insert(handler).on_open(conn);

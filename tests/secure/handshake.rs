@@ -3,12 +3,19 @@
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
-use qwormhole::handshake::{ClientHandshake, HandshakeFault, HandshakePolicy, NegentropicSigner, Verifier};
-use qwormhole::{Client, CloseReason, Context, Handler, Message, PeerInfo};
+use qwormhole::handshake::json::JsonObject;
+use qwormhole::handshake::{
+    ClientHandshake, HandshakeFault, HandshakePolicy, NegentropicSigner, SigningMoment, Verifier,
+};
+use qwormhole::{Client, CloseReason, ConnectError, Context, Handler, Message, PeerInfo};
 
 use crate::support::{Bed, PATIENCE, block_on, on_every_backend};
 
-on_every_backend!(a_signed_handshake_is_accepted_and_seen, an_async_verifier_holds_what_follows);
+on_every_backend!(
+    a_signed_handshake_is_accepted_and_seen,
+    an_async_verifier_holds_what_follows,
+    a_signer_that_panics_fails_its_connection_only,
+);
 
 struct Echo;
 
@@ -83,6 +90,23 @@ fn an_async_verifier_holds_what_follows(bed: Bed) {
         for number in 0..100 {
             assert_eq!(conn.recv().await.expect("open").expect("echo"), format!("{number}"));
         }
+    });
+}
+
+fn a_signer_that_panics_fails_its_connection_only(bed: Bed) {
+    let server = bed.server().bind("127.0.0.1:0").expect("bind").start(|_: &PeerInfo| Echo).expect("start");
+    let address = &server.local_addrs()[0];
+    let signer = |_: &SigningMoment| -> JsonObject { std::panic::resume_unwind(Box::new("a bad signer")) };
+    let client = Client::builder().backend(bed.backend).handshake(ClientHandshake::new("1").signer(signer));
+    let refused = block_on(client.connect(address)).expect_err("no handshake");
+    assert!(
+        matches!(refused, ConnectError::Closed { reason: CloseReason::HandlerPanicked, .. }),
+        "{refused}"
+    );
+    block_on(async {
+        let mut fine = Client::builder().backend(bed.backend).connect(address).await.expect("connect");
+        fine.send("still here").await.expect("send");
+        assert_eq!(fine.recv().await.expect("open").expect("echo"), "still here");
     });
 }
 

@@ -3,5 +3,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod environment;
 mod handshake;
+mod node;
+mod openssl;
+mod program;
+mod relay;
 mod tls;
+mod watched;

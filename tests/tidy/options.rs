@@ -6,50 +6,6 @@ use crate::Complaint;
 use crate::lexer::{code_only, words};
 use crate::tree::Tree;
 
-/// Names that the tables promise and the source does not have yet. They are printed by the test, and one that the
-/// source has is a complaint, so that the list can only shrink.
-const AWAITED: &[&str] = &[
-    "ClientBuilder::tls",
-    "ClientHandshake::protocol_version",
-    "ClientHandshake::signer",
-    "ClientHandshake::tags",
-    "CloseReason::IdleTimeout",
-    "Codec",
-    "HandshakeInfo",
-    "HandshakePolicy::protocol_version",
-    "HandshakePolicy::verifier",
-    "HandshakeVerifier",
-    "HandshakeVerifier::allowed_versions",
-    "HandshakeVerifier::validate_tags",
-    "Heartbeat::interval",
-    "Heartbeat::payload",
-    "Limits::idle_timeout",
-    "RateLimit",
-    "RateLimit::burst_bytes",
-    "RateLimit::bytes_per_s",
-    "Selection",
-    "Server::broadcast",
-    "Server::connection_count",
-    "ServerBuilder::allow",
-    "ServerBuilder::allow_half_open",
-    "ServerBuilder::on_reject",
-    "ServerBuilder::on_telemetry",
-    "ServerBuilder::on_trust_snapshot",
-    "ServerBuilder::tls",
-    "SocketOptions::interface",
-    "Telemetry",
-    "TlsOptions::alpn_protocols",
-    "TlsOptions::ca",
-    "TlsOptions::cert",
-    "TlsOptions::export_keying_material",
-    "TlsOptions::key",
-    "TlsOptions::passphrase",
-    "TlsOptions::reject_unauthorized",
-    "TlsOptions::request_cert",
-    "TlsOptions::server_name",
-    "TrustSnapshot",
-];
-
 /// Every option of the checked-in list has one row, every row says something, and every Rust name exists.
 pub(crate) fn check(tree: &Tree) -> Vec<Complaint> {
     let (Some(table), Some(list)) = (tree.file(TABLE), tree.file(LIST)) else {
@@ -61,10 +17,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<Complaint> {
     let code: Vec<String> = sources.map(|file| code_only(&file.text)).collect();
     let known: Vec<BTreeSet<&str>> =
         code.iter().map(|code| words(code).map(|(_, word)| word).collect()).collect();
-    complaints.extend(names(&rows, &known, AWAITED));
-    if !AWAITED.is_empty() {
-        println!("{TABLE}: {} names are still awaited: {}", AWAITED.len(), AWAITED.join(", "));
-    }
+    complaints.extend(names(&rows, &known));
     complaints
 }
 
@@ -126,18 +79,11 @@ fn coverage(rows: &[Row], list: &str) -> Vec<Complaint> {
 }
 
 /// Every Rust name exists: some file has all of its parts as identifiers.
-fn names(rows: &[Row], known: &[BTreeSet<&str>], awaited: &[&str]) -> Vec<Complaint> {
+fn names(rows: &[Row], known: &[BTreeSet<&str>]) -> Vec<Complaint> {
     let exists = |name: &str| known.iter().any(|file| name.split("::").all(|part| file.contains(part)));
     let promised: BTreeSet<&str> = rows.iter().flat_map(|row| &row.rust).map(String::as_str).collect();
-    let missing = promised.iter().filter(|name| !exists(name) && !awaited.contains(name));
-    let mut complaints: Vec<Complaint> =
-        missing.map(|name| format!("{TABLE}: the source has no `{name}`")).collect();
-    for name in awaited {
-        if exists(name) || !promised.contains(name) {
-            complaints.push(format!("tests/tidy/options.rs: `{name}` is no longer awaited"));
-        }
-    }
-    complaints
+    let missing = promised.iter().filter(|name| !exists(name));
+    missing.map(|name| format!("{TABLE}: the source has no `{name}`")).collect()
 }
 
 const TABLE: &str = "docs/options.md";
@@ -157,7 +103,7 @@ mod tests {
     fn a_complete_table_has_no_complaints() {
         let rows = table("| `a`, `b` | `One::two` | 3 s |\n| `c` | – | a reason |\n");
         assert!(coverage(&rows, LISTED).is_empty());
-        assert!(names(&rows, &[["One", "two"].into()], &[]).is_empty());
+        assert!(names(&rows, &[["One", "two"].into()]).is_empty());
     }
 
     #[test]
@@ -177,9 +123,6 @@ mod tests {
     fn a_name_that_does_not_exist_is_found_unless_it_is_awaited() {
         let rows = table("| `a` | `One::two`, `Three` | |\n");
         let known = [["One", "Three"].into(), ["two"].into()];
-        assert_eq!(names(&rows, &known, &[]), ["docs/options.md: the source has no `One::two`"]);
-        assert!(names(&rows, &known, &["One::two"]).is_empty());
-        assert_eq!(names(&rows, &known, &["One::two", "Three"]).len(), 1, "it exists");
-        assert_eq!(names(&rows, &known, &["One::two", "four"]).len(), 1, "nobody promised it");
+        assert_eq!(names(&rows, &known), ["docs/options.md: the source has no `One::two`"]);
     }
 }

@@ -10,5 +10,6 @@ mod close;
 mod dialing;
 mod echo;
 mod flow;
+mod pacing;
 mod sender;
 mod shutdown;

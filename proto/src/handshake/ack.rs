@@ -3,8 +3,8 @@
 use super::json::{Json, JsonLimits, JsonObject, parse, stringify};
 
 /// The acknowledgement: the first frame from a server to a client whose handshake had `caps.ack`, sent when the
-/// handshake is accepted and before any message. Servers that do not know the extension send none, and clients
-/// that do not ask never get one.
+/// handshake is accepted and before any message. Servers that do not know the extension send none, and a client
+/// that asked then ends the connection; clients that do not ask never get one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HandshakeAck {
     /// The server's version of the application's protocol, if it has one.
@@ -12,6 +12,9 @@ pub struct HandshakeAck {
 }
 
 impl HandshakeAck {
+    /// Longest acknowledgement that is read, in bytes.
+    pub const BYTES_MAX: usize = 4096;
+
     /// The payload of the frame: `{"type":"handshake-ack","version":"1.0.0"}`.
     pub fn encode(&self) -> Vec<u8> {
         let mut object: JsonObject = [("type", KIND)].into_iter().collect();
@@ -22,7 +25,8 @@ impl HandshakeAck {
     }
 
     /// Reads a server's first frame; `None` if it is no acknowledgement but an ordinary message of a server
-    /// that does not know the extension. Longer frames than 4 KiB are not looked at.
+    /// that does not know the extension, which the session takes for a refusal. Frames longer than
+    /// [`HandshakeAck::BYTES_MAX`] are not looked at.
     pub fn parse(payload: &[u8]) -> Option<Self> {
         let value = parse(payload, LIMITS).ok()?;
         let object = value.as_object()?;
@@ -35,7 +39,7 @@ impl HandshakeAck {
 }
 
 const KIND: &str = "handshake-ack";
-const LIMITS: JsonLimits = JsonLimits { bytes_max: 4096, depth_max: 4 };
+const LIMITS: JsonLimits = JsonLimits { bytes_max: HandshakeAck::BYTES_MAX, depth_max: 4 };
 
 #[cfg(test)]
 mod tests {
