@@ -60,6 +60,16 @@ fn tls_bytes() {
 }
 
 #[test]
+fn endpoint_ops() {
+    replay("endpoint_ops", fuzzing::endpoint_ops, SEEDS / 10);
+}
+
+#[test]
+fn differential() {
+    replay("differential", fuzzing::differential, SEEDS / 10);
+}
+
+#[test]
 fn handshake_json() {
     replay("handshake_json", fuzzing::handshake_json, 2_000);
 }

@@ -68,7 +68,7 @@ fn check_unframed(stream: &[u8], cuts: &[usize]) {
 }
 
 /// Cuts `stream` at the given places, in order.
-fn split<'a>(stream: &'a [u8], cuts: &[usize]) -> impl Iterator<Item = &'a [u8]> {
+pub(super) fn split<'a>(stream: &'a [u8], cuts: &[usize]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
     let mut places: Vec<usize> = cuts.iter().map(|cut| cut % (stream.len() + 1)).collect();
     places.extend([0, stream.len()]);
     places.sort_unstable();

@@ -1,6 +1,6 @@
 //! TLS under tampering: whatever happens to the bytes in between, nothing forged arrives.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use qwormhole_proto::{
     ClientTls, NoFiles, ServerTls, TlsClock, TlsExporter, TlsFault, TlsFilter, TlsOptions, TlsVersion,
@@ -220,6 +220,12 @@ impl End {
         let len = self.received.len() - before;
         assert!(len <= UNREAD_BYTES_MAX, "{len} bytes were kept");
     }
+}
+
+/// Ends that trust each other, made once.
+pub(super) fn cached_ends() -> (ClientTls, ServerTls) {
+    static ENDS: OnceLock<(ClientTls, ServerTls)> = OnceLock::new();
+    ENDS.get_or_init(|| configurations(0)).clone()
 }
 
 fn configurations(choice: u8) -> (ClientTls, ServerTls) {
