@@ -4,4 +4,6 @@
 mod support;
 
 mod handshake;
+mod hostile;
+mod policy;
 mod tls;
