@@ -14,10 +14,10 @@ use crate::support::{Bed, PATIENCE, block_on};
 const OUTBOX: usize = 256 << 10;
 const INBOX: usize = 128 << 10;
 const FRAME: usize = 250;
-/// What both ends may hold beside their limits: receive buffers that were handed to the kernel when reading
-/// stopped, one submission (and its records, with TLS) on each end, recycled buffers, and 32 bytes per message that
-/// waits in the inbox.
-const BESIDE: i64 = 1 << 20;
+/// What both ends may hold beside their limits: what was received before reading stopped (receive buffers that were
+/// handed to the kernel already), the smaller buffers it outgrew, kept for reuse, one submission per end (and its
+/// records, with TLS), and 32 bytes per message that waits in the inbox.
+const BESIDE: i64 = 2 << 20;
 
 /// Sends as much as its outbox takes, for ever.
 struct Endless;

@@ -131,7 +131,7 @@ impl Attacker {
             Bad::Deep => [&br#"{"type":"handshake","x":"#[..], &[b'['; 10_000]].concat(),
             Bad::Huge => {
                 let mut payload = br#"{"type":"handshake","version":"1.0.0","x":[0"#.to_vec();
-                payload.extend(b",0".iter().cycle().take(1 << 20));
+                payload.extend(b",0".repeat(1 << 19));
                 payload.extend(b"]}");
                 payload
             }
