@@ -9,5 +9,7 @@ mod node;
 mod openssl;
 mod program;
 mod relay;
+mod hostile;
+mod policy;
 mod tls;
 mod watched;

@@ -2,11 +2,13 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub(crate) mod attacker;
 pub(crate) mod certs;
 pub(crate) mod peer;
 pub(crate) mod record;
 pub(crate) mod resources;
 pub(crate) mod sandbox;
+pub(crate) mod tls_peer;
 
 use std::time::Duration;
 
