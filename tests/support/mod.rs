@@ -3,10 +3,12 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub(crate) mod certs;
+pub(crate) mod gate;
 pub(crate) mod peer;
 pub(crate) mod record;
 pub(crate) mod resources;
 pub(crate) mod sandbox;
+pub(crate) mod vectors;
 
 use std::time::Duration;
 
