@@ -105,7 +105,7 @@ fn tests(tree: &Tree, name: &str, section: &str, rows: &[&Row<'_>]) -> Vec<Compl
         }
     }
     let reads = |text: &&str| text.contains(&format!("deviations(\"{name}\")"));
-    if rows.iter().any(|row| row.verdict != "followed") && !files.iter().any(|text| reads(&text)) {
+    if rows.iter().any(|row| row.verdict != "followed") && !files.iter().any(reads) {
         complaints.push(format!("{TABLE}: {name} has deviations, and no test reads them"));
     }
     complaints
