@@ -4,11 +4,13 @@
 
 pub(crate) mod attacker;
 pub(crate) mod certs;
+pub(crate) mod gate;
 pub(crate) mod peer;
 pub(crate) mod record;
 pub(crate) mod resources;
 pub(crate) mod sandbox;
 pub(crate) mod tls_peer;
+pub(crate) mod vectors;
 
 use std::time::Duration;
 
