@@ -5,11 +5,11 @@ mod support;
 
 mod environment;
 mod handshake;
+mod hostile;
 mod node;
 mod openssl;
+mod policy;
 mod program;
 mod relay;
-mod hostile;
-mod policy;
 mod tls;
 mod watched;
