@@ -169,7 +169,7 @@ fn a_stream_that_ends_without_saying_so_is_truncated() {
     let ca = Authority::new("ca");
     let mut pair = Pair::of(&ca.client(), &ca.server());
     assert_eq!(pair.client.tls.handle_eof(), Err(TlsFault::Truncated));
-    assert_eq!(pair.client.tls.read_tls(&mut &b"x"[..]), Err(TlsFault::Truncated));
+    assert_eq!(pair.client.tls.write(b"x"), 1, "the other direction may go on");
     let mut early = Pair::new(&client(&ca.client()), &server(&ca.server()));
     let hello = early.client.output();
     early.server.take(&hello[..hello.len() / 2]);
