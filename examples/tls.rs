@@ -50,8 +50,8 @@ impl Authority {
 fn main() -> Result<(), Box<dyn Error>> {
     let authority = Authority::new()?;
     let server = Server::builder()
-        .bind("tls://localhost:0")?
-        .tls(authority.options("localhost")?.request_cert(true))
+        .bind("tls://127.0.0.1:0")?
+        .tls(authority.options("127.0.0.1")?.request_cert(true))
         // A client's handshake names its certificate; the server holds that against the one it presented.
         .handshake(HandshakePolicy::new("1.0"))
         .on_reject(|_peer, reason| println!("rejected: {reason}"))
@@ -85,7 +85,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     })?;
 
     // From now on, and without an end for anybody: the next certificate.
-    server.reload_certificate(&authority.options("localhost")?)?;
+    server.reload_certificate(&authority.options("127.0.0.1")?)?;
     println!("{:?}", server.shutdown(Duration::from_secs(5)));
     Ok(())
 }

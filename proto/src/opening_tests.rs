@@ -307,8 +307,8 @@ fn a_handshake_that_keeps_coming_is_not_a_frame_that_stopped() {
 
 #[test]
 fn a_drain_before_the_opening_is_not_counted() {
-    let role = HandshakeRole::Send(Arc::new(ClientHandshake::new("1").ask_ack()));
-    let mut config = Config { handshake: Some(role), ..Config::default() };
+    let handshake = Some(HandshakeRole::Send(Arc::new(ClientHandshake::new("1").ask_ack())));
+    let mut config = Config { handshake, ..Config::default() };
     (config.limits.high_watermark_bytes, config.limits.low_watermark_bytes) = (10, 5);
     let mut bench = Bench::of(config);
     bench.transmit();

@@ -1,4 +1,5 @@
-//! The handshake vectors of the reference: every case is followed, or listed by name with the reason why not.
+//! The handshake vectors of the reference: every case is followed, or listed in docs/vectors.md with
+//! the reason why not.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,36 +12,21 @@ use qwormhole_proto::handshake::{
     message_type, n_index, n_index_of_base64, neg_hash, nonce, series_index, verify,
 };
 
-/// Cases of `handshake-frames` that we do otherwise: name, reason.
-const FRAME_DEVIATIONS: &[(&str, &str)] = &[(
-    "custom JSON serializer is used for the handshake too (cbor)",
-    "The handshake is JSON whatever codec the messages have: servers, the reference's among them, parse JSON \
-     only, so such a client is rejected everywhere.",
-)];
-
-/// Cases of `client_server_merge_effects` that we do otherwise: name, reason.
-const MERGE_DEVIATIONS: &[(&str, &str)] = &[
-    (
-        "signed + handshakeTags option merged after signing",
-        "Our signer signs last, so the merged tags are under the signature and the handshake is accepted.",
-    ),
-    (
-        "signed without version, protocolVersion added after signing",
-        "Our signer signs last, so the version is under the signature and the handshake is accepted.",
-    ),
-];
+#[allow(dead_code, reason = "the rows are for the rules about documents")]
+#[path = "../../tests/support/vectors.rs"]
+mod table;
 
 #[test]
 fn client_frames_are_the_expected_bytes() {
     let cases = fixture("handshake-frames", "cases");
     assert_eq!(cases.len(), 18);
-    assert_names_exist(&cases, FRAME_DEVIATIONS);
-    for case in &cases {
+    let deviations = table::deviations("handshake-frames");
+    for (place, case) in cases.iter().enumerate() {
         let name = text(case, "name");
         let options = field(case, "options");
         let expected = unhex(text(case, "wire_hex"));
         let wire = client_wire(options);
-        if FRAME_DEVIATIONS.iter().any(|(deviation, _)| *deviation == name) {
+        if deviations.contains_key(&*format!("cases/{place}")) {
             assert_ne!(wire.as_ref(), Ok(&expected), "`{name}` is no deviation any more");
             continue;
         }
@@ -147,8 +133,8 @@ fn verification_follows_every_case() {
 fn whatever_is_merged_is_under_the_signature() {
     let cases = fixture("negentropic", "client_server_merge_effects");
     assert_eq!(cases.len(), 3);
-    assert_names_exist(&cases, MERGE_DEVIATIONS);
-    for case in &cases {
+    let deviations = table::deviations("negentropic");
+    for (place, case) in cases.iter().enumerate() {
         let name = text(case, "name");
         let signer = NegentropicSigner::from_seed(&[3; 32]).expect("valid");
         let client = ClientHandshake::new("1.0.0").signer(signer);
@@ -157,7 +143,8 @@ fn whatever_is_merged_is_under_the_signature() {
         let accepted = verify(&Handshake::parse(&payload).expect("valid")).expect("valid").is_some();
         assert!(accepted, "{name}");
         let followed = field(case, "accepted") == &Json::Bool(accepted);
-        assert_eq!(followed, MERGE_DEVIATIONS.iter().all(|(deviation, _)| *deviation != name), "{name}");
+        let deviates = deviations.contains_key(&*format!("client_server_merge_effects/{place}"));
+        assert_eq!(followed, !deviates, "{name}");
     }
 }
 
@@ -289,13 +276,6 @@ fn a_signer_sees_the_moment_it_is_given() {
     let signer = |moment: &SigningMoment| [("ts", moment.unix_ms as f64)].into_iter().collect::<JsonObject>();
     let keys = HandshakeSigner::keys(&signer, &SigningMoment { unix_ms: TS, random: [0; 16] });
     assert_eq!(keys.get("ts"), Some(&Json::Number(TS as f64)));
-}
-
-/// Every entry of a deviation list names a case.
-fn assert_names_exist(cases: &[Json], deviations: &[(&str, &str)]) {
-    for (name, _) in deviations {
-        assert!(cases.iter().any(|case| text(case, "name") == *name), "no case is called `{name}`");
-    }
 }
 
 fn whole(file: &str) -> Json {

@@ -6,5 +6,8 @@ mod support;
 mod closing;
 mod delivery;
 mod flood;
+mod handshake_defects;
+mod handshake_frames;
 mod sandbox;
+mod server_behaviour;
 mod vectors;

@@ -9,6 +9,7 @@ use qwormhole::handshake::{
 };
 use qwormhole::{Client, CloseReason, ConnectError, Context, Handler, Message, PeerInfo};
 
+use crate::support::gate::Gate;
 use crate::support::{Bed, PATIENCE, block_on, on_every_backend};
 
 on_every_backend!(
@@ -67,7 +68,7 @@ fn a_signed_handshake_is_accepted_and_seen(bed: Bed) {
 }
 
 fn an_async_verifier_holds_what_follows(bed: Bed) {
-    let gate = Arc::new(async_gate::Gate::default());
+    let gate = Arc::new(Gate::default());
     let asked = gate.clone();
     let verifier = Verifier::future(move |_, _| asked.clone().opened());
     let server = bed
@@ -108,47 +109,4 @@ fn a_signer_that_panics_fails_its_connection_only(bed: Bed) {
         fine.send("still here").await.expect("send");
         assert_eq!(fine.recv().await.expect("open").expect("echo"), "still here");
     });
-}
-
-/// A future that another thread resolves.
-mod async_gate {
-    use std::future::poll_fn;
-    use std::sync::{Arc, Condvar, Mutex};
-    use std::task::{Poll, Waker};
-
-    #[derive(Default)]
-    pub(super) struct Gate {
-        state: Mutex<(bool, Option<Waker>)>,
-        asked: Condvar,
-    }
-
-    impl Gate {
-        pub(super) async fn opened(self: Arc<Self>) -> bool {
-            poll_fn(|cx| {
-                let mut state = self.state.lock().expect("not poisoned");
-                if state.0 {
-                    return Poll::Ready(true);
-                }
-                state.1 = Some(cx.waker().clone());
-                self.asked.notify_all();
-                Poll::Pending
-            })
-            .await
-        }
-
-        pub(super) fn wait_until_asked(&self) {
-            let mut state = self.state.lock().expect("not poisoned");
-            while state.1.is_none() {
-                state = self.asked.wait(state).expect("not poisoned");
-            }
-        }
-
-        pub(super) fn open(&self) {
-            let mut state = self.state.lock().expect("not poisoned");
-            state.0 = true;
-            let waker = state.1.take();
-            drop(state);
-            waker.into_iter().for_each(Waker::wake);
-        }
-    }
 }

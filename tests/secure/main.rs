@@ -5,8 +5,10 @@ mod support;
 
 mod environment;
 mod handshake;
+mod hostile;
 mod node;
 mod openssl;
+mod policy;
 mod program;
 mod relay;
 mod tls;

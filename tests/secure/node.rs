@@ -114,7 +114,8 @@ fn a_node_client_is_bound_to_its_certificate(bed: Bed) {
     let ends = Ends::new();
     for version in VERSIONS {
         let server = Watched::start(bed, ends.server(), Some(HandshakePolicy::new("1.0.0")));
-        let mut node = ends.node_client(&server, version, json!({ "tags": { "service": "node" } }));
+        let mut node =
+            ends.node_client(&server, version, json!({ "tags": { "service": "node" }, "then": ["along"] }));
         node.0.write(b"\"hello\"\n\"\"\n");
         let peer = server.peer();
         let facts = peer.tls.expect("TLS");
@@ -131,8 +132,8 @@ fn a_node_client_is_bound_to_its_certificate(bed: Bed) {
         assert_eq!(tls.session_key, facts.session_key(None));
         node.0.expect(b"message: \"\"\n");
         node.0.end();
-        server.assert_ended(&[b"hello", b""], &CloseReason::PeerClosed);
-        assert_eq!(node.finish("message"), ["hello", ""]);
+        server.assert_ended(&[b"along", b"hello", b""], &CloseReason::PeerClosed);
+        assert_eq!(node.finish("message"), ["along", "hello", ""]);
     }
 }
 
@@ -144,8 +145,8 @@ fn a_node_client_that_names_another_certificate_is_rejected(bed: Bed) {
     let wrong = ["AB"; 32].join(":");
     for version in VERSIONS {
         let server = Watched::start(bed, ends.server(), Some(HandshakePolicy::new("1.0.0")));
-        let mut node = ends.node_client(&server, version, json!({ "fingerprint": wrong }));
-        node.0.write(b"\"not for you\"\n");
+        let node =
+            ends.node_client(&server, version, json!({ "fingerprint": wrong, "then": ["not for you"] }));
         server.assert_rejected(&CloseReason::Handshake(HandshakeFault::TlsFingerprintMismatch));
         assert_eq!(node.told("end"), "clean", "it was told of the end");
         assert_eq!(node.told("closed"), Value::Null, "and not cut");

@@ -75,7 +75,7 @@ impl Watched {
         let report = server.shutdown(PATIENCE);
         assert_eq!((report.cut, report.leaked_bytes, report.buffers_out), (0, 0, 0), "{report:?}");
         assert!(record.is_silent() && accepted.try_recv().is_err() && rejected.try_recv().is_err());
-        assert_eq!(ends.try_iter().collect::<Vec<_>>(), [reason.clone()]);
+        assert_eq!(ends.try_iter().collect::<Vec<_>>(), std::slice::from_ref(reason));
     }
 
     /// The one peer was let in, and its connection ended like this, once.
@@ -87,6 +87,6 @@ impl Watched {
         let report = server.shutdown(PATIENCE);
         assert_eq!((report.cut, report.leaked_bytes, report.buffers_out), (0, 0, 0), "{report:?}");
         assert!(record.is_silent() && rejected.try_recv().is_err());
-        assert_eq!(ends.try_iter().collect::<Vec<_>>(), [reason.clone()]);
+        assert_eq!(ends.try_iter().collect::<Vec<_>>(), std::slice::from_ref(reason));
     }
 }

@@ -2,11 +2,15 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub(crate) mod attacker;
 pub(crate) mod certs;
+pub(crate) mod gate;
 pub(crate) mod peer;
 pub(crate) mod record;
 pub(crate) mod resources;
 pub(crate) mod sandbox;
+pub(crate) mod tls_peer;
+pub(crate) mod vectors;
 
 use std::time::Duration;
 

@@ -8,7 +8,11 @@ mod crates;
 mod docs;
 mod lexer;
 mod options;
+#[allow(dead_code, reason = "the rules look at rows, other tests at deviations")]
+#[path = "../support/vectors.rs"]
+mod table;
 mod tree;
+mod vectors;
 
 use tree::Tree;
 
@@ -30,6 +34,7 @@ fn the_tree_keeps_the_house_rules() {
     complaints.extend(docs::check_scripts(&tree));
     complaints.extend(docs::check_fuzz_targets(&tree));
     complaints.extend(options::check(&tree));
+    complaints.extend(vectors::check(&tree));
     assert!(complaints.is_empty(), "{} complaints:\n{}", complaints.len(), complaints.join("\n"));
 }
 

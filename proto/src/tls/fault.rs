@@ -123,7 +123,7 @@ fn certificate_fault(error: CertificateError) -> TlsFault {
         Bad::InvalidPurpose | Bad::InvalidPurposeContext { .. } => TlsFault::CertificatePurpose,
         Bad::NotValidForNameContext { expected, presented } => TlsFault::NameMismatch {
             expected: expected.to_str().into_owned(),
-            presented: presented.into_iter().take(NAMES_MAX).collect(),
+            presented: presented.iter().take(NAMES_MAX).map(|name| plain_name(name)).collect(),
         },
         Bad::Other(other) => match other.0.downcast_ref::<TlsFault>() {
             Some(fault) => fault.clone(),
@@ -131,6 +131,15 @@ fn certificate_fault(error: CertificateError) -> TlsFault {
         },
         other => TlsFault::CertificateInvalid(other.to_string()),
     }
+}
+
+/// A name as people write it: `webpki` gives its kind too. What the peer made up must not break lines of a log.
+fn plain_name(name: &str) -> String {
+    let (dns, ip) = (name.strip_prefix("DnsName(\""), name.strip_prefix("IpAddress("));
+    let bare =
+        dns.and_then(|rest| rest.strip_suffix("\")")).or_else(|| ip?.strip_suffix(')')).unwrap_or(name);
+    let printed = bare.chars().take(NAME_CHARS_MAX);
+    printed.map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// Says in words what users meet most.
@@ -161,6 +170,8 @@ fn list(names: &[String]) -> String {
 
 /// The list comes from the peer.
 const NAMES_MAX: usize = 8;
+/// Longest name of the domain name system.
+const NAME_CHARS_MAX: usize = 253;
 
 #[cfg(test)]
 mod tests {
@@ -172,5 +183,14 @@ mod tests {
         assert_eq!(alert.to_string(), "peer sent alert: unknown CA");
         let mismatch = TlsFault::NameMismatch { expected: "a".into(), presented: Vec::new() };
         assert_eq!(mismatch.to_string(), "the server's certificate is not for `a` but for no name at all");
+    }
+
+    #[test]
+    fn names_in_a_certificate_are_printed_as_people_write_them() {
+        assert_eq!(plain_name("DnsName(\"worm.test\")"), "worm.test");
+        assert_eq!(plain_name("IpAddress(127.0.0.1)"), "127.0.0.1");
+        assert_eq!(plain_name("Unsupported(0x01)"), "Unsupported(0x01)");
+        assert_eq!(plain_name("DnsName(\"a\nb\")"), "a\u{fffd}b");
+        assert_eq!(plain_name(&"a".repeat(300)).len(), 253);
     }
 }

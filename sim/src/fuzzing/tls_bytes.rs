@@ -45,7 +45,7 @@ struct Bench {
     server: End,
     /// Whether bytes on their way were changed.
     tampered: bool,
-    /// Whether an end closed while the handshake was going on.
+    /// Whether an end closed while the handshake was going on; the other one may already expect it to be encrypted.
     cut: bool,
 }
 
@@ -103,7 +103,8 @@ impl Bench {
                 self.tampered |= len > 0;
             }
             9 => {
-                let copy = end.inbound.clone();
+                // Again and again it would double.
+                let copy = end.inbound.get(..REPEATED_BYTES_MAX).unwrap_or(&end.inbound).to_vec();
                 self.tampered |= !copy.is_empty();
                 end.inbound.extend(copy);
             }
@@ -134,10 +135,11 @@ impl Bench {
         }
         for (end, peer) in [(&self.client, &self.server), (&self.server, &self.client)] {
             assert!(peer.written.starts_with(&end.received), "something forged arrived");
-            if !self.tampered {
-                assert_eq!(end.fault, None, "nothing was touched");
+            if self.tampered || self.cut {
+                continue;
             }
-            if !(self.tampered || self.cut || end.closed) {
+            assert_eq!(end.fault, None, "nothing was touched");
+            if !end.closed {
                 assert!(end.received == peer.written, "something is missing");
                 assert!(end.tls.peer_has_closed() == peer.closed);
             }
@@ -267,5 +269,7 @@ impl TlsClock for Clock {
 const UNSENT_BYTES_MAX: usize = 72 * 1024;
 /// The documented bound of what was decrypted.
 const UNREAD_BYTES_MAX: usize = 80 * 1024;
+/// What is sent twice.
+const REPEATED_BYTES_MAX: usize = 64 * 1024;
 /// Untouched ends are silent after a few exchanges; others may answer each other's nonsense, not for ever.
 const ROUNDS_MAX: usize = 20;

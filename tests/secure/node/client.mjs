@@ -15,7 +15,9 @@ const socket = tls.connect({ host: '127.0.0.1', ...options.tls }, () => {
       tlsFingerprint: options.handshake.fingerprint ? undefined : socket.getCertificate().fingerprint,
       tlsAlpn: socket.alpnProtocol || undefined,
     };
-    socket.write(frame(Buffer.from(JSON.stringify({ type: 'handshake', version: '1.0.0', tags }))));
+    const handshake = { type: 'handshake', version: '1.0.0', tags };
+    const first = [JSON.stringify(handshake), ...(options.handshake.then ?? [])];
+    socket.write(Buffer.concat(first.map((text) => frame(Buffer.from(text)))));
   }
   const lines = readline.createInterface({ input: process.stdin });
   lines.on('line', (line) => socket.write(frame(Buffer.from(JSON.parse(line)))));
