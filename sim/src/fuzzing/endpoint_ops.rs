@@ -19,7 +19,7 @@ pub fn endpoint_ops(data: &[u8]) {
     let mut foyer = Foyer::new(places, timed);
     while !input.is_empty() {
         step(&mut foyer, &mut input);
-        foyer.check();
+        foyer.check_sometimes();
     }
     foyer.finish();
 }
@@ -32,8 +32,9 @@ fn step(foyer: &mut Foyer, input: &mut Input<'_>) {
     }
     let guest = usize::from(input.byte());
     match operation {
+        // A flood, so seldom that inputs stay quick.
         4 => {
-            for _ in 0..guest {
+            for _ in 0..if guest >= 224 { guest } else { 0 } {
                 foyer.enter(Kind::Asked, 0, 0);
             }
         }

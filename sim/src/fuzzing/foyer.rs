@@ -33,6 +33,8 @@ pub(super) struct Foyer {
     tally: Tally,
     /// Calls of `on_reject`.
     told: Arc<AtomicU64>,
+    /// Steps since the last check.
+    unchecked: usize,
 }
 
 /// What must have been counted.
@@ -91,6 +93,7 @@ impl Foyer {
             panics: Rc::default(),
             tally: Tally::default(),
             told,
+            unchecked: 0,
         }
     }
 
@@ -341,8 +344,17 @@ impl Foyer {
         }
     }
 
+    /// Checks a small crowd at every step, a large one now and then.
+    pub(super) fn check_sometimes(&mut self) {
+        self.unchecked += 1;
+        if self.unchecked * 32 >= self.guests.len() {
+            self.unchecked = 0;
+            self.check();
+        }
+    }
+
     /// The rules that hold after every step.
-    pub(super) fn check(&mut self) {
+    fn check(&mut self) {
         let (mut here, mut admitted, mut opened_here, mut opened) = (0, 0, 0, 0);
         for guest in &self.guests {
             let seen = guest.seen.borrow();
