@@ -9,10 +9,9 @@ use qwormhole::{Bytes, Client, CloseReason, SendErrorKind};
 
 use crate::support::peer::Peer;
 use crate::support::resources::Resources;
-use crate::support::{Bed, block_on, frame, on_every_backend, scratch, transports};
+use crate::support::{Bed, alone_on_every_backend, block_on, frame, on_every_backend, scratch, transports};
 
 on_every_backend!(
-    both_ends_talk_through_handles,
     a_connection_is_a_stream_and_a_sink,
     halves_work_from_different_threads,
     a_clean_end_ends_the_stream_and_an_error_is_told_once,
@@ -20,6 +19,7 @@ on_every_backend!(
     close_delivers_what_was_accepted,
     a_sender_outlives_its_connection_harmlessly,
 );
+alone_on_every_backend!(both_ends_talk_through_handles);
 
 fn both_ends_talk_through_handles(bed: Bed) {
     let before = Resources::now();

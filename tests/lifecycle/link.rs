@@ -13,7 +13,7 @@ use qwormhole::{
 use crate::support::peer::Peer;
 use crate::support::record::{Answer, Record, Seen, recorders};
 use crate::support::resources::Resources;
-use crate::support::{Bed, PATIENCE, block_on, on_every_backend};
+use crate::support::{Bed, PATIENCE, alone_on_every_backend, block_on, on_every_backend};
 
 on_every_backend!(
     a_server_that_accepts_and_closes_at_once_is_tried_less_and_less_often,
@@ -21,7 +21,6 @@ on_every_backend!(
     a_close_during_the_backoff_gives_back_what_was_not_sent,
     a_close_delivers_what_was_queued_and_nothing_overtakes_it,
     what_a_dying_connection_did_not_take_goes_to_the_next,
-    a_link_dropped_during_its_dial_leaves_nothing,
     a_full_queue_refuses_and_makes_senders_wait,
     sending_without_a_connection_can_be_refused,
     a_link_gives_up_when_its_attempts_are_used_up,
@@ -31,6 +30,7 @@ on_every_backend!(
     a_handler_that_panics_is_replaced_and_greets_first,
     a_hundred_links_share_one_thread,
 );
+alone_on_every_backend!(a_link_dropped_during_its_dial_leaves_nothing);
 
 /// A link with short, exact delays.
 pub(crate) fn link(bed: Bed, address: &str) -> LinkBuilder {

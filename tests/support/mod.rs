@@ -12,6 +12,7 @@ pub(crate) mod sandbox;
 pub(crate) mod tls_peer;
 pub(crate) mod vectors;
 
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use qwormhole::{Backend, Server, ServerBuilder};
@@ -42,16 +43,50 @@ impl Bed {
 #[allow(unused_macros, reason = "each test binary uses a part of this module")]
 macro_rules! on_every_backend {
     ($($name:ident),* $(,)?) => {
-        mod engine {
-            $(#[test] fn $name() { super::$name(crate::support::Bed::new(qwormhole::Backend::IoUring)); })*
-        }
-        mod fallback {
-            $(#[test] fn $name() { super::$name(crate::support::Bed::new(qwormhole::Backend::Tokio)); })*
-        }
+        crate::support::instantiate!(engine, IoUring, among_others, $($name),*);
+        crate::support::instantiate!(fallback, Tokio, among_others, $($name),*);
     };
 }
 #[allow(unused_imports, reason = "each test binary uses a part of this module")]
 pub(crate) use on_every_backend;
+
+/// As `on_every_backend`, for tests that count what the process holds: no other test of the binary runs meanwhile.
+#[allow(unused_macros, reason = "each test binary uses a part of this module")]
+macro_rules! alone_on_every_backend {
+    ($($name:ident),* $(,)?) => {
+        crate::support::instantiate!(engine_alone, IoUring, alone, $($name),*);
+        crate::support::instantiate!(fallback_alone, Tokio, alone, $($name),*);
+    };
+}
+#[allow(unused_imports, reason = "each test binary uses a part of this module")]
+pub(crate) use alone_on_every_backend;
+
+/// One module of tests for one backend.
+#[allow(unused_macros, reason = "each test binary uses a part of this module")]
+macro_rules! instantiate {
+    ($module:ident, $backend:ident, $company:ident, $($name:ident),*) => {
+        mod $module {
+            $(#[test] fn $name() {
+                let _company = crate::support::$company();
+                super::$name(crate::support::Bed::new(qwormhole::Backend::$backend));
+            })*
+        }
+    };
+}
+#[allow(unused_imports, reason = "each test binary uses a part of this module")]
+pub(crate) use instantiate;
+
+/// Held by tests that others may run beside.
+pub(crate) fn among_others() -> RwLockReadGuard<'static, ()> {
+    COMPANY.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Held by a test that runs alone.
+pub(crate) fn alone() -> RwLockWriteGuard<'static, ()> {
+    COMPANY.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+static COMPANY: RwLock<()> = RwLock::new(());
 
 /// Nothing in these tests takes longer unless it hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
