@@ -84,15 +84,15 @@ impl Runtime {
         self.server().bind(Address::Tcp { host: bare.to_owned(), port })?.listen()
     }
 
-    /// Connects; see [`Client::connect`].
+    /// Connects; see [`Client::connect`](crate::Client::connect).
     ///
     /// # Errors
     ///
-    /// As [`ClientBuilder::build`] and [`Client::connect`].
+    /// As [`ClientBuilder::build`] and [`Client::connect`](crate::Client::connect).
     ///
     /// # Cancel safety
     ///
-    /// As [`Client::connect`].
+    /// As [`Client::connect`](crate::Client::connect).
     pub async fn connect<A>(&self, address: A) -> Result<Connection, ConnectError>
     where
         A: TryInto<Address>,
