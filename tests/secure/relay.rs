@@ -46,8 +46,11 @@ impl Relay {
 impl Cut {
     /// Ends both streams without a word of TLS.
     fn end(&self) {
-        for pipe in &self.0 {
-            let _ = pipe.shutdown(Shutdown::Write);
+        // First nothing is forwarded any more: what one end says about the cut must not reach the other.
+        for how in [Shutdown::Read, Shutdown::Write] {
+            for pipe in &self.0 {
+                let _ = pipe.shutdown(how);
+            }
         }
     }
 }

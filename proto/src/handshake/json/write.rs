@@ -11,7 +11,7 @@ pub fn stringify(value: &Json) -> String {
     out
 }
 
-/// The text that signatures cover: as [`stringify`], with the keys of every object sorted by UTF-16 code units,
+/// The text that signatures cover: as [`stringify()`], with the keys of every object sorted by UTF-16 code units,
 /// integer-like ones first, ascending.
 pub fn canonical(value: &Json) -> String {
     let mut out = String::new();
