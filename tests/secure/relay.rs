@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
@@ -21,11 +23,14 @@ on_every_backend!(
 /// Forwards one connection to a server, byte by byte.
 struct Relay {
     address: SocketAddr,
-    pipes: Receiver<[TcpStream; 2]>,
+    pipes: Receiver<Cut>,
 }
 
 /// The relay's two sockets, to the client and to the server.
-struct Cut([TcpStream; 2]);
+struct Cut {
+    pipes: [TcpStream; 2],
+    is_cut: Arc<AtomicBool>,
+}
 
 impl Relay {
     /// Forwards at most `limits` bytes of what the client and what the server says.
@@ -39,7 +44,7 @@ impl Relay {
     }
 
     fn cut(&self) -> Cut {
-        Cut(self.pipes.recv_timeout(PATIENCE).expect("a connection"))
+        self.pipes.recv_timeout(PATIENCE).expect("a connection")
     }
 }
 
@@ -47,34 +52,36 @@ impl Cut {
     /// Ends both streams without a word of TLS.
     fn end(&self) {
         // First nothing is forwarded any more: what one end says about the cut must not reach the other.
-        for how in [Shutdown::Read, Shutdown::Write] {
-            for pipe in &self.0 {
-                let _ = pipe.shutdown(how);
-            }
+        self.is_cut.store(true, Ordering::SeqCst);
+        for pipe in &self.pipes {
+            let _ = pipe.shutdown(Shutdown::Both);
         }
     }
 }
 
-fn forward(listener: &TcpListener, server: &str, limits: [usize; 2], tell: &Sender<[TcpStream; 2]>) {
+fn forward(listener: &TcpListener, server: &str, limits: [usize; 2], tell: &Sender<Cut>) {
     let client = listener.accept().expect("a client").0;
     let server = TcpStream::connect(server).expect("the server listens");
     let clone = |stream: &TcpStream| stream.try_clone().expect("a descriptor");
     let (there, back) = ([clone(&client), clone(&server)], [clone(&server), clone(&client)]);
-    let _ = tell.send([client, server]);
+    let is_cut = Arc::<AtomicBool>::default();
+    let _ = tell.send(Cut { pipes: [client, server], is_cut: is_cut.clone() });
     let [there_max, back_max] = limits;
-    let there = thread::spawn(move || pump(there, there_max));
-    pump(back, back_max);
+    let also_cut = is_cut.clone();
+    let there = thread::spawn(move || pump(there, there_max, &also_cut));
+    pump(back, back_max, &is_cut);
     let _ = there.join();
 }
 
 /// Moves bytes from one stream to the other; each leaves at once, in a segment of its own. After `bytes_max` of them
 /// both streams end without a word of TLS, and the rest is lost.
-fn pump([mut from, mut to]: [TcpStream; 2], bytes_max: usize) {
+fn pump([mut from, mut to]: [TcpStream; 2], bytes_max: usize, is_cut: &AtomicBool) {
     to.set_nodelay(true).expect("no delay");
     let mut buffer = [0; 4096];
     let mut moved = 0;
     loop {
         let len = from.read(&mut buffer).unwrap_or(0);
+        let len = if is_cut.load(Ordering::SeqCst) { 0 } else { len };
         for byte in &buffer[..len] {
             if moved < bytes_max && to.write_all(std::slice::from_ref(byte)).is_ok() {
                 moved += 1;
