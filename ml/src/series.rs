@@ -62,7 +62,8 @@ pub fn series_index(samples: &[f64]) -> f64 {
     let mut spectrum: Vec<_> = samples.iter().map(|sample| Complex::new(sample - mean, 0.0)).collect();
     FftPlanner::new().plan_fft_forward(spectrum.len()).process(&mut spectrum);
     let total = zero + spectrum.iter().skip(1).map(|bin| bin.norm()).sum::<f64>();
-    let coherence = if total == 0.0 { 0.0 } else { zero / total };
+    // Not a number where a sample is none, or beyond all measure: then there is no coherence either.
+    let coherence = if total > 0.0 && total.is_finite() { zero / total } else { 0.0 };
     coherence / byte_entropy(samples).max(ENTROPY_MIN)
 }
 
@@ -147,5 +148,7 @@ mod tests {
             let moments = Moments::of(&samples);
             let _ = (binned_entropy(&samples, &moments), moments.z_max(), series_index(&samples));
         }
+        assert_eq!(series_index(&[f64::NAN, 1.0]), 0.0);
+        assert_eq!(series_index(&[f64::INFINITY, 1.0]), 0.0);
     }
 }

@@ -11,7 +11,6 @@ use qwormhole_proto::{
 };
 use serde_json::Value;
 
-#[allow(dead_code, reason = "the rows are for the rules about documents")]
 #[path = "../../tests/support/vectors.rs"]
 mod table;
 

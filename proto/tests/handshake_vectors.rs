@@ -9,10 +9,9 @@ use qwormhole_proto::handshake::json::{Json, JsonLimits, JsonObject, parse};
 use qwormhole_proto::handshake::{
     ClientHandshake, Coherence, EntropyMetrics, EntropyPolicy, EntropyVelocity, Handshake, HandshakeFault,
     HandshakeSigner, MessageTypes, NegentropicSigner, NegentropicSnapshot, SigningMoment, Tag, Typed,
-    message_type, n_index, n_index_of_base64, neg_hash, nonce, series_index, verify,
+    message_type, n_index, n_index_of_base64, neg_hash, nonce, verify,
 };
 
-#[allow(dead_code, reason = "the rows are for the rules about documents")]
 #[path = "../../tests/support/vectors.rs"]
 mod table;
 
@@ -256,19 +255,6 @@ fn message_types_follow_every_case() {
         };
         assert_eq!(message_type(message), text(case, "type"), "{}", text(case, "name"));
     }
-}
-
-#[test]
-fn indices_of_series_are_zero_but_for_rounding() {
-    let cases = fixture("negentropic-index-series", "cases");
-    assert_eq!(cases.len(), 7);
-    for case in &cases {
-        let samples: Vec<f64> = array(field(case, "samples")).iter().filter_map(Json::as_number).collect();
-        let off = (series_index(&samples) - number(case, "index")).abs();
-        assert!(off < 1e-12, "{samples:?}: {off}");
-    }
-    assert_eq!(series_index(&[f64::NAN, 1.0]), 0.0);
-    assert_eq!(series_index(&[f64::INFINITY, 1.0]), 0.0);
 }
 
 #[test]

@@ -8,9 +8,6 @@ mod crates;
 mod docs;
 mod lexer;
 mod options;
-#[allow(dead_code, reason = "the rules look at rows, other tests at deviations")]
-#[path = "../support/vectors.rs"]
-mod table;
 mod tree;
 mod vectors;
 

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::Complaint;
-use crate::table::{Row, rows};
 use crate::tree::Tree;
 
 /// Every case of every recording has one row, every row a case, every deviation a reason, and every test exists;
@@ -26,6 +25,37 @@ pub(crate) fn check(tree: &Tree) -> Vec<Complaint> {
     let unknown = rows.iter().filter(|row| !RECORDINGS.contains(&row.file));
     complaints.extend(unknown.map(|row| format!("{TABLE}: no recording is called {}", row.file)));
     complaints
+}
+
+/// A row of a table of docs/vectors.md.
+#[derive(Debug)]
+struct Row<'a> {
+    /// The recording, a file's name without its ending.
+    file: &'a str,
+    /// The list and the place in it: `cases/3`.
+    case: &'a str,
+    /// What the recording calls it, or a few words.
+    what: &'a str,
+    /// `followed`, or `deviates: ` and the reason.
+    verdict: &'a str,
+    /// The tests, in code style.
+    tests: &'a str,
+}
+
+/// All rows, in order.
+fn rows(markdown: &str) -> Vec<Row<'_>> {
+    let (mut rows, mut file) = (Vec::new(), "");
+    for line in markdown.lines() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            file = heading;
+        }
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let [_, case, what, verdict, tests, _] = cells[..] else { continue };
+        if case != "case" && !case.starts_with("---") {
+            rows.push(Row { file, case, what, verdict, tests });
+        }
+    }
+    rows
 }
 
 /// The cases of a recording, with their names if they have some. Copies of it are equal.
