@@ -1,7 +1,7 @@
 //! Cancelling, closing, and starting again.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -48,6 +48,39 @@ fn cancelling_ends_a_receive_whether_submitted_or_not() {
         let done = next(&mut ring);
         assert_eq!((done.result, done.more), (-libc::ECANCELED, false), "submitted: {submitted}");
         assert_eq!(ring.in_flight(), 0);
+    }
+}
+
+/// Both wake the receive before it runs. Kernels that count the two as one tell of the data and never of the end.
+#[test]
+fn an_end_right_behind_data_is_reported() {
+    let mut ring = ring(8);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    for reset in [false, true].repeat(50) {
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let socket = Arc::new(Socket::from(socket2::Socket::from(listener.accept().unwrap().0)));
+        ring.push(Token(1), Op::Recv { socket: socket.clone() });
+        ring.enter(Some(Duration::ZERO)).unwrap();
+        SockRef::from(&peer).set_linger(reset.then_some(Duration::ZERO)).unwrap();
+        peer.write_all(b"data").unwrap();
+        drop(peer);
+        let mut data = 0;
+        let end = loop {
+            let done = next(&mut ring);
+            match done.result {
+                1.. => data += done.result,
+                result if result == -libc::ECANCELED => {
+                    ring.push(Token(1), Op::Recv { socket: socket.clone() });
+                }
+                end => break end,
+            }
+        };
+        assert_eq!((data, end), (4, if reset { -libc::ECONNRESET } else { 0 }));
+        assert_eq!(ring.in_flight(), 0);
+    }
+    while ring.watches > 0 {
+        ring.enter(Some(Duration::ZERO)).unwrap();
+        assert!(ring.pop().is_none(), "every poll ends with its receive");
     }
 }
 
