@@ -1,8 +1,9 @@
 //! The poll beside each multishot receive, for ends that the receive itself misses.
 //!
-//! Kernels (6.18 at least) lose the end of a stream that comes right behind data: both wake the receive, it takes the
-//! data, counts both wake-ups as served and sleeps for good. A poll for the end alone is not woken by data, and looks
-//! at the socket after each wake-up, so it misses nothing. It costs one entry per receive and nothing per message.
+//! Kernels (6.18 at least) now and then lose the end of a stream that comes while the receive takes the last data:
+//! both wake it, it takes the data, counts both wake-ups as served and sleeps for good. A poll for the end alone is not
+//! woken by data, and looks at the socket after each wake-up, so it misses nothing. It costs one entry per receive and
+//! nothing per message.
 
 use io_uring::{opcode, types};
 
