@@ -103,8 +103,8 @@ impl Bench {
         F: Future<Output = bool> + Send + 'static,
     {
         let policy = HandshakePolicy::new("1").verifier(Verifier::future(move |_, _| answer()));
-        let mut all = Config::default();
-        all.handshake = Some(HandshakeRole::Expect(Arc::new(policy)));
+        let handshake = Some(HandshakeRole::Expect(Arc::new(policy)));
+        let mut all = Config { handshake, ..Config::default() };
         config(&mut all);
         Self::new(all)
     }
