@@ -5,6 +5,7 @@
 //!
 //! * `ops` owns what an operation refers to until its last completion;
 //! * `pool` owns the receive memory until the ring and the last lease are gone;
+//! * `watch` sees ends of streams that receives miss;
 //! * `uring` ends all operations before it closes the ring, or leaks what it cannot end.
 
 mod affinity;
@@ -25,6 +26,7 @@ mod teardown;
 mod tests;
 mod uring;
 mod waker;
+mod watch;
 
 pub use socket2::SockAddr;
 

@@ -21,6 +21,10 @@ pub(super) enum Key {
     Op(OpId),
     /// The cancellation of an operation.
     Cancel(OpId),
+    /// The poll beside a receive.
+    Watch(OpId),
+    /// The cancellation of that poll.
+    Unwatch(OpId),
     /// The poll of the waker.
     Wake,
     /// The cancellation of everything, at the end.
@@ -32,6 +36,8 @@ impl Key {
         match self {
             Self::Op(id) => id.0,
             Self::Cancel(id) => id.0 | CANCEL,
+            Self::Watch(id) => id.0 | WATCH,
+            Self::Unwatch(id) => id.0 | WATCH | CANCEL,
             Self::Wake => WAKE,
             Self::CancelAll => CANCEL_ALL,
         }
@@ -41,8 +47,15 @@ impl Key {
         match user_data {
             WAKE => Self::Wake,
             CANCEL_ALL => Self::CancelAll,
-            _ if user_data & CANCEL != 0 => Self::Cancel(OpId(user_data & !CANCEL)),
-            _ => Self::Op(OpId(user_data)),
+            _ => {
+                let id = OpId(user_data & !(CANCEL | WATCH));
+                match (user_data & WATCH != 0, user_data & CANCEL != 0) {
+                    (false, false) => Self::Op(id),
+                    (false, true) => Self::Cancel(id),
+                    (true, false) => Self::Watch(id),
+                    (true, true) => Self::Unwatch(id),
+                }
+            }
         }
     }
 }
@@ -54,6 +67,8 @@ pub(super) struct InFlight {
     pub(super) kind: Kind,
     /// Its cancellation was asked for.
     cancelled: bool,
+    /// A poll beside it is in flight.
+    pub(super) watched: bool,
 }
 
 /// The resources of an operation. The sockets keep their descriptors from being reused meanwhile.
@@ -92,7 +107,7 @@ pub(super) struct OpTable {
 
 #[derive(Debug)]
 struct Slot {
-    /// Counts the operations that had this slot; 31 bits, never 0.
+    /// Counts the operations that had this slot; 30 bits, never 0.
     generation: u32,
     op: Option<InFlight>,
 }
@@ -125,7 +140,7 @@ impl OpTable {
         };
         #[cfg(test)]
         super::guard::enter(&kind);
-        let id = self.place(InFlight { token, kind, cancelled: false });
+        let id = self.place(InFlight { token, kind, cancelled: false, watched: false });
         (id, entry.user_data(Key::Op(id).encode()))
     }
 
@@ -152,6 +167,13 @@ impl OpTable {
         let (index, generation) = split(id);
         let slot = self.slots.get_mut(index).filter(|slot| slot.generation == generation);
         slot.and_then(|slot| slot.op.as_mut()).is_some_and(|op| !std::mem::replace(&mut op.cancelled, true))
+    }
+
+    /// Notes that a poll beside the operation begins or has ended; whether the operation is in flight.
+    pub(super) fn set_watched(&mut self, id: OpId, watched: bool) -> bool {
+        let (index, generation) = split(id);
+        let slot = self.slots.get_mut(index).filter(|slot| slot.generation == generation);
+        slot.and_then(|slot| slot.op.as_mut()).map(|op| op.watched = watched).is_some()
     }
 
     /// Takes a gather list back for reuse.
@@ -245,7 +267,7 @@ fn recv(fd: types::Fd, multishot: bool) -> squeue::Entry {
     entry.flags(squeue::Flags::BUFFER_SELECT)
 }
 
-fn fd(socket: &Socket) -> types::Fd {
+pub(super) fn fd(socket: &Socket) -> types::Fd {
     let fd: RawFd = socket.raw();
     types::Fd(fd)
 }
@@ -259,10 +281,11 @@ const fn split(id: OpId) -> (usize, u32) {
 }
 
 const CANCEL: u64 = 1 << 63;
+const WATCH: u64 = 1 << 62;
 /// No operation has these names: slot indices stay below `u32::MAX - 1` because each slot takes memory.
 const WAKE: u64 = u64::MAX;
 const CANCEL_ALL: u64 = u64::MAX - 1;
-const GENERATION_MASK: u32 = u32::MAX >> 1;
+const GENERATION_MASK: u32 = u32::MAX >> 2;
 /// The kernel's limit of one transfer; a longer send is short, and goes on with the rest.
 const SEND_LEN_MAX: u32 = 0x7fff_f000;
 /// One per connection that sends from several pieces in the same turn, kept for reuse; 1 KiB each.
@@ -274,7 +297,10 @@ mod tests {
 
     #[test]
     fn a_name_survives_the_kernel() {
-        for key in [Key::Op(OpId(1 << 32)), Key::Cancel(OpId(7 << 32 | 3)), Key::Wake, Key::CancelAll] {
+        let id = OpId(7 << 32 | 3);
+        let keys =
+            [Key::Op(id), Key::Cancel(id), Key::Watch(id), Key::Unwatch(id), Key::Wake, Key::CancelAll];
+        for key in keys {
             assert_eq!(Key::decode(key.encode()), key);
         }
     }
@@ -290,7 +316,7 @@ mod tests {
         let (second, _) = table.insert(Token(2), Op::Recv { socket }, true);
         assert_eq!(split(first).0, split(second).0, "the slot is reused");
         assert!(table.get(first).is_none() && table.remove(first).is_none() && !table.cancel(first));
-        assert!(table.get(OpId(u64::MAX >> 1)).is_none());
+        assert!(table.get(OpId(u64::MAX >> 2)).is_none());
         assert!(table.cancel(second) && !table.cancel(second), "asked once");
         assert_eq!(table.len(), 1);
     }

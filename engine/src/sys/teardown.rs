@@ -20,7 +20,7 @@ impl UringRing {
             return 0;
         }
         let deadline = Instant::now() + PATIENCE;
-        while (self.table.len() > 0 || self.waker_armed) && Instant::now() < deadline {
+        while self.is_busy() && Instant::now() < deadline {
             let all = opcode::AsyncCancel2::new(types::CancelBuilder::any().all()).build();
             self.queue(all.user_data(Key::CancelAll.encode()));
             // The first wait ends with the cancellation's own completion, the second with its effects.
@@ -40,9 +40,14 @@ impl UringRing {
         leaked
     }
 
+    /// Whether the kernel has anything of the ring to end.
+    const fn is_busy(&self) -> bool {
+        self.table.len() > 0 || self.waker_armed || self.watches > 0
+    }
+
     /// Drops what completes within `wait`, and with it the resources it carries.
     fn reap(&mut self, wait: Duration) -> io::Result<()> {
-        if self.table.len() > 0 || self.waker_armed {
+        if self.is_busy() {
             self.enter(Some(wait))?;
             while self.pop().is_some() {}
         }

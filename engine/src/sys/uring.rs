@@ -15,7 +15,7 @@ use qwormhole_proto::Time;
 use socket2::SockAddr;
 
 use super::buffer_ring::BufferRing;
-use super::ops::{Key, Kind, OpTable};
+use super::ops::{Key, Kind, OpTable, fd};
 use super::pool::PoolBuffer;
 use super::setup::Plan;
 use super::socket::Socket;
@@ -84,6 +84,8 @@ pub struct UringRing {
     wake: Arc<dyn Fn() + Send + Sync>,
     /// The poll of the waker is queued or in flight.
     pub(super) waker_armed: bool,
+    /// Polls beside receives that are queued or in flight.
+    pub(super) watches: usize,
     /// The end has begun: the waker is no longer needed.
     pub(super) closing: bool,
     /// The end is over: nothing reaches the kernel any more.
@@ -151,6 +153,7 @@ impl UringRing {
             waker,
             wake: Arc::new(move || wake.wake()),
             waker_armed: false,
+            watches: 0,
             closing: false,
             closed: false,
             plan: Plan { recv_multishot: plan.recv_multishot && options.recv_multishot, ..plan },
@@ -275,12 +278,16 @@ impl UringRing {
                 }
                 None
             }
+            Key::Watch(id) => {
+                self.watch_done(id, entry.result());
+                None
+            }
             Key::Wake => {
                 self.waker_armed &= more;
                 self.waker.acknowledge();
                 None
             }
-            Key::CancelAll => None,
+            Key::Unwatch(_) | Key::CancelAll => None,
         }
     }
 
@@ -312,12 +319,14 @@ impl UringRing {
         if !more {
             self.table.get(id).into_iter().for_each(|op| super::guard::leave(&op.kind));
         }
-        if !more
-            && let Some(op) = self.table.remove(id)
-            && let Kind::Send { transmit, message, .. } = op.kind
-        {
-            completion.transmit = Some(transmit);
-            message.into_iter().for_each(|message| self.table.recycle(message));
+        if !more && let Some(op) = self.table.remove(id) {
+            if op.watched {
+                self.unwatch(id);
+            }
+            if let Kind::Send { transmit, message, .. } = op.kind {
+                completion.transmit = Some(transmit);
+                message.into_iter().for_each(|message| self.table.recycle(message));
+            }
         }
         Some(completion)
     }
@@ -349,8 +358,14 @@ impl Ring for UringRing {
     type Addr = SockAddr;
 
     fn push(&mut self, token: Token, op: Op<Self>) -> OpId {
-        let (id, entry) = self.table.insert(token, op, self.plan.recv_multishot);
+        let multishot = self.plan.recv_multishot;
+        let watched = match &op {
+            Op::Recv { socket } if multishot => Some(fd(socket)),
+            _ => None,
+        };
+        let (id, entry) = self.table.insert(token, op, multishot);
         self.queue(entry);
+        watched.into_iter().for_each(|fd| self.watch(id, fd));
         id
     }
 

@@ -1,7 +1,7 @@
 //! Cancelling, closing, and starting again.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -48,6 +48,45 @@ fn cancelling_ends_a_receive_whether_submitted_or_not() {
         let done = next(&mut ring);
         assert_eq!((done.result, done.more), (-libc::ECANCELED, false), "submitted: {submitted}");
         assert_eq!(ring.in_flight(), 0);
+    }
+}
+
+/// The end may come at any moment while the receive takes the data.
+#[test]
+fn an_end_right_behind_data_is_reported() {
+    const ROUNDS: usize = 8000;
+    let mut ring = ring(8);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let peers = std::thread::spawn(move || {
+        for round in 0..ROUNDS {
+            let mut peer = TcpStream::connect(addr).unwrap();
+            SockRef::from(&peer).set_linger((round % 4 > 0).then_some(Duration::ZERO)).unwrap();
+            peer.write_all(b"data").unwrap();
+        }
+    });
+    for _ in 0..ROUNDS {
+        let socket = Arc::new(Socket::from(socket2::Socket::from(listener.accept().unwrap().0)));
+        ring.push(Token(1), Op::Recv { socket: socket.clone() });
+        loop {
+            let done = next(&mut ring);
+            match done.result {
+                1.. => assert!(done.more),
+                result if result == -libc::ECANCELED => {
+                    ring.push(Token(1), Op::Recv { socket: socket.clone() });
+                }
+                end => {
+                    assert!([0, -libc::ECONNRESET].contains(&end));
+                    break;
+                }
+            }
+        }
+        assert_eq!(ring.in_flight(), 0);
+    }
+    peers.join().unwrap();
+    while ring.watches > 0 {
+        ring.enter(Some(Duration::ZERO)).unwrap();
+        assert!(ring.pop().is_none(), "every poll ends with its receive");
     }
 }
 
