@@ -277,7 +277,7 @@ fn features(plan: Plan) -> Vec<Feature> {
         one(
             "recv_multishot",
             plan.recv_multishot,
-            "one receive could serve a connection for life (not used: it may miss a reset)",
+            "one receive serves a connection for life",
             "each receive is asked for (needs Linux 6.0)",
         ),
         one(

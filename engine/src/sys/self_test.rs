@@ -66,7 +66,7 @@ pub(crate) fn self_test(plan: Plan) -> Result<Plan, Failure> {
 /// The ring of the trial: as small as it can be. One buffer more than a test of receiving fills before it enters
 /// again: without deferred completions the kernel may look for the next one in between.
 pub(crate) fn trial_options() -> RingOptions {
-    RingOptions { buffers: 4, buffer_len: 256, connections_max: 8, sq_entries: 8, recv_multishot: true }
+    RingOptions { buffers: 4, buffer_len: 256, connections_max: 8, sq_entries: 8 }
 }
 
 type Step = fn(&mut UringRing) -> io::Result<()>;

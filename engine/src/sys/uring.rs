@@ -35,22 +35,11 @@ pub struct RingOptions {
     pub connections_max: u32,
     /// Submission queue entries. Default 256: more than that are submitted in several steps.
     pub sq_entries: u32,
-    /// Whether one receive serves a connection until it is cancelled, where the kernel can do that. Default
-    /// false: Linux 6.18 now and then loses the error that ends such a receive when a reset comes right behind
-    /// data, and the connection would stay for ever. A receive of its own per buffer costs no system call: it
-    /// rides in the turn's one enter.
-    pub recv_multishot: bool,
 }
 
 impl Default for RingOptions {
     fn default() -> Self {
-        Self {
-            buffers: 512,
-            buffer_len: 16 << 10,
-            connections_max: 1024,
-            sq_entries: 256,
-            recv_multishot: false,
-        }
+        Self { buffers: 512, buffer_len: 16 << 10, connections_max: 1024, sq_entries: 256 }
     }
 }
 
@@ -156,7 +145,7 @@ impl UringRing {
             watches: 0,
             closing: false,
             closed: false,
-            plan: Plan { recv_multishot: plan.recv_multishot && options.recv_multishot, ..plan },
+            plan,
             epoch: Instant::now(),
             stats: RingStats::default(),
             _not_send: PhantomData,

@@ -17,13 +17,7 @@ mod ending;
 mod traffic;
 
 fn ring(buffers: u16) -> UringRing {
-    UringRing::with_options(&RingOptions {
-        buffers,
-        buffer_len: 1024,
-        recv_multishot: true,
-        ..RingOptions::default()
-    })
-    .unwrap()
+    UringRing::with_options(&RingOptions { buffers, buffer_len: 1024, ..RingOptions::default() }).unwrap()
 }
 
 fn pair() -> (Arc<Socket>, UnixStream) {

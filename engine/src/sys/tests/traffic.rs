@@ -195,8 +195,7 @@ fn pushing_more_than_the_submission_queue_loses_nothing() {
 
 #[test]
 fn an_overflown_completion_queue_loses_nothing() {
-    let options =
-        RingOptions { buffers: 8, buffer_len: 1024, recv_multishot: true, ..RingOptions::default() };
+    let options = RingOptions { buffers: 8, buffer_len: 1024, ..RingOptions::default() };
     let mut ring = UringRing::with_options(&options).unwrap();
     let (socket, mut peer) = pair();
     let total = 3 * ring.ring.params().cq_entries() as usize;
