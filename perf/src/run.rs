@@ -4,15 +4,16 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use crate::cli::{ClientFlags, OutputFlags, RunFlags};
 use crate::cpus::Cpus;
 use crate::interrupt::{EXIT_INTERRUPTED, Interrupt};
+use crate::job::Load;
 use crate::measure::{Peer, Plan, Round, measure};
 use crate::progress::Progress;
 use crate::result::ResultFile;
-use crate::scenario::{self, CountedAt};
+use crate::scenario::{self, CountedAt, Scenario};
 use crate::summary::summary;
 use crate::systems::{self, System};
 
@@ -27,6 +28,9 @@ pub(crate) fn run(flags: &RunFlags) -> Result<ExitCode> {
     ensure!(!saved || scenarios.len() == 1, "--json and --hgrm save one scenario; name it: run SCENARIO");
     scenarios.iter().try_for_each(|scenario| scenario.check(&load))?;
     let system = pick(&flags.system, flags.scenario.is_none())?;
+    for scenario in &scenarios {
+        admit(*scenario, system, &load)?;
+    }
     let (server_cpus, client_cpus) = place(flags)?;
     let plan = |scenario| Plan {
         system,
@@ -48,6 +52,7 @@ pub(crate) fn client(flags: &ClientFlags) -> Result<ExitCode> {
     ensure!(answered, "`{}` needs both processes: use run; client takes pingpong and echo", scenario.name());
     scenario.check(&load)?;
     let system = pick(&flags.system, false)?;
+    admit(scenario, system, &load)?;
     check_cpus(flags.client_cpus.as_ref(), &Cpus::allowed()?)?;
     let plan = Plan {
         system,
@@ -122,6 +127,13 @@ fn pick(name: &str, unspecific: bool) -> Result<&'static dyn System> {
     }
     print(&format!("{name} cannot run here: {reason}\nMeasuring {} instead.\n\n", stand_in.name()), false)?;
     Ok(stand_in)
+}
+
+fn admit(scenario: &dyn Scenario, system: &dyn System, load: &Load) -> Result<()> {
+    let (name, what) = (system.name(), scenario.name());
+    scenario
+        .admits(system, load)
+        .map_err(|reason| anyhow!("system `{name}` takes no part in {what}: {reason}"))
 }
 
 /// Which CPUs the two processes use: those asked for, else one each if there are two.

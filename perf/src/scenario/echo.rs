@@ -1,14 +1,10 @@
 //! Many requests in flight against a server: what a message costs the server under load.
 
-use std::sync::Arc;
-
 use anyhow::Result;
 
 use super::{Scenario, check_no_thread};
-use crate::job::{Job, Load};
-use crate::load;
-use crate::systems::{Part, ServerRole, System};
-use crate::tally::Tally;
+use crate::job::Load;
+use crate::systems::{ClientRole, ServerRole};
 
 pub(crate) struct Echo;
 
@@ -29,7 +25,7 @@ impl Scenario for Echo {
         check_no_thread(load)
     }
 
-    fn drive(&self, _system: &dyn System, job: &Job, tally: &Arc<Tally>) -> Result<Box<dyn Part>> {
-        load::start(job, tally)
+    fn client_role(&self, _load: &Load) -> Option<ClientRole> {
+        None
     }
 }

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::job::{Job, Load, Side};
-use crate::systems::{Part, ServerRole, System};
+use crate::load;
+use crate::systems::{ClientRole, Part, ServerRole, System};
 use crate::tally::Tally;
 
 /// One kind of load and the figures that it is about.
@@ -31,8 +32,26 @@ pub(crate) trait Scenario: Sync {
     /// Says which flag does not fit, and what would.
     fn check(&self, load: &Load) -> Result<()>;
 
+    /// What the client does; `None` where the neutral load generator drives the server.
+    fn client_role(&self, load: &Load) -> Option<ClientRole>;
+
     /// Starts the client's side; messages flow when this returns.
-    fn drive(&self, system: &dyn System, job: &Job, tally: &Arc<Tally>) -> Result<Box<dyn Part>>;
+    fn drive(&self, system: &dyn System, job: &Job, tally: &Arc<Tally>) -> Result<Box<dyn Part>> {
+        match self.client_role(&job.load) {
+            Some(role) => system.drive(role, job, tally),
+            None => load::start(job, tally),
+        }
+    }
+
+    /// Whether a system can play its parts.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot.
+    fn admits(&self, system: &dyn System, load: &Load) -> Result<(), &'static str> {
+        system.serves(self.server_role())?;
+        self.client_role(load).map_or(Ok(()), |role| system.drives(role))
+    }
 
     /// Where messages are counted.
     fn counted_at(&self) -> CountedAt {

@@ -1,13 +1,10 @@
 //! One request in flight: what a message costs when nothing else happens.
 
-use std::sync::Arc;
-
 use anyhow::Result;
 
 use super::{Scenario, check_no_thread, check_single};
-use crate::job::{Job, Load};
-use crate::systems::{Part, ServerRole, System};
-use crate::tally::Tally;
+use crate::job::Load;
+use crate::systems::{ClientRole, ServerRole};
 
 pub(crate) struct PingPong;
 
@@ -29,7 +26,7 @@ impl Scenario for PingPong {
         check_no_thread(load)
     }
 
-    fn drive(&self, system: &dyn System, job: &Job, tally: &Arc<Tally>) -> Result<Box<dyn Part>> {
-        system.ping_pong(job, tally)
+    fn client_role(&self, _load: &Load) -> Option<ClientRole> {
+        Some(ClientRole::PingPong)
     }
 }

@@ -1,13 +1,10 @@
 //! One direction, sent the way a system's documentation shows first.
 
-use std::sync::Arc;
-
 use anyhow::Result;
 
 use super::{Scenario, check_single};
-use crate::job::{Job, Load};
-use crate::systems::{Part, ServerRole, System};
-use crate::tally::Tally;
+use crate::job::Load;
+use crate::systems::{ClientRole, ServerRole};
 
 pub(crate) struct SendOne;
 
@@ -28,7 +25,7 @@ impl Scenario for SendOne {
         check_single(self.name(), load)
     }
 
-    fn drive(&self, system: &dyn System, job: &Job, tally: &Arc<Tally>) -> Result<Box<dyn Part>> {
-        if job.load.from_thread { system.send_from_thread(job, tally) } else { system.send_one(job, tally) }
+    fn client_role(&self, load: &Load) -> Option<ClientRole> {
+        Some(if load.from_thread { ClientRole::SendFromThread } else { ClientRole::SendOne })
     }
 }

@@ -36,17 +36,26 @@ pub(crate) trait System: Sync {
     /// Starts a server.
     fn serve(&self, job: &Job, role: ServerRole, tally: &Arc<Tally>) -> Result<Box<dyn Part>>;
 
-    /// Keeps one request in flight on one connection.
-    fn ping_pong(&self, job: &Job, tally: &Arc<Tally>) -> Result<Box<dyn Part>>;
+    /// Starts a client.
+    fn drive(&self, role: ClientRole, job: &Job, tally: &Arc<Tally>) -> Result<Box<dyn Part>>;
 
-    /// Sends as fast as it goes, by the fastest way that the public API has.
-    fn stream(&self, job: &Job, tally: &Arc<Tally>) -> Result<Box<dyn Part>>;
+    /// Whether its server can play this role.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot.
+    fn serves(&self, _role: ServerRole) -> Result<(), &'static str> {
+        Ok(())
+    }
 
-    /// Sends message by message, awaiting each.
-    fn send_one(&self, job: &Job, tally: &Arc<Tally>) -> Result<Box<dyn Part>>;
-
-    /// Sends from a thread that is not the connection's.
-    fn send_from_thread(&self, job: &Job, tally: &Arc<Tally>) -> Result<Box<dyn Part>>;
+    /// Whether its client can play this role.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot.
+    fn drives(&self, _role: ClientRole) -> Result<(), &'static str> {
+        Ok(())
+    }
 }
 
 /// What a server does with messages.
@@ -56,6 +65,19 @@ pub(crate) enum ServerRole {
     Echo,
     /// Checks and counts them.
     Sink,
+}
+
+/// What a client does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClientRole {
+    /// Keeps one request in flight on one connection.
+    PingPong,
+    /// Sends as fast as it goes, by the fastest way that the public API has.
+    Stream,
+    /// Sends message by message, awaiting each.
+    SendOne,
+    /// Sends from a thread that is not the connection's.
+    SendFromThread,
 }
 
 /// A running side of a scenario.

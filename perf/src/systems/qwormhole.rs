@@ -12,7 +12,7 @@ use qwormhole::{
 };
 
 use super::handlers::{Echo, PingPong, Quiet, SHARED_MIN, Sink, Source, ended};
-use super::{Part, ServerRole, System};
+use super::{ClientRole, Part, ServerRole, System};
 use crate::job::{self, Enters, Job};
 use crate::pattern::{Pattern, Sequence};
 use crate::tally::Tally;
@@ -92,6 +92,17 @@ impl System for QWormhole {
         Ok(Box::new(ServerPart(server)))
     }
 
+    fn drive(&self, role: ClientRole, job: &Job, tally: &Arc<Tally>) -> Result<Box<dyn Part>> {
+        match role {
+            ClientRole::PingPong => self.ping_pong(job, tally),
+            ClientRole::Stream => self.stream(job, tally),
+            ClientRole::SendOne => self.send_one(job, tally),
+            ClientRole::SendFromThread => self.send_from_thread(job, tally),
+        }
+    }
+}
+
+impl QWormhole {
     fn ping_pong(&self, job: &Job, tally: &Arc<Tally>) -> Result<Box<dyn Part>> {
         let handler = PingPong {
             token: job.token.as_deref().map(Arc::from),
