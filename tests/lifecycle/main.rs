@@ -9,6 +9,7 @@ mod embedding;
 mod half_open;
 mod handles;
 mod interface;
+mod killed;
 mod link;
 mod many;
 mod restarts;
