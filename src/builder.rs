@@ -9,23 +9,19 @@ use std::time::Duration;
 
 use qwormhole_proto::handshake::HandshakePolicy;
 use qwormhole_proto::{
-    CloseReason, ConfigError, ConnId, Endpoint, Fanout, Framing, Limits, PeerInfo, RejectHook, Service,
-    TlsRole,
+    CloseReason, ConfigError, ConnId, Endpoint, Fanout, PeerInfo, RejectHook, Service, TlsRole,
 };
 
 use crate::address::{Address, AddressError};
-use crate::backend::Backend;
 use crate::builder_options::shared_options;
 use crate::error::StartError;
 use crate::host::{Host, Running};
 use crate::housekeeping::{Chores, Housekeeping};
-use crate::inbox::InboxLimits;
 use crate::listen::{Binding, Target};
 use crate::listener::Listener;
 use crate::options::{Options, cpus_allowed};
 use crate::security::{server_handshake, server_tls};
 use crate::server::{Server, ServerParts};
-use crate::socket::SocketOptions;
 use crate::telemetry::Telemetry;
 
 /// Sets up a [`Server`] or a [`Listener`]. Made by [`Server::builder`]; every option has a default that is safe
@@ -114,12 +110,6 @@ impl ServerBuilder {
         Ok(self)
     }
 
-    /// Which driver to use. Default [`Backend::Auto`].
-    pub fn backend(mut self, backend: Backend) -> Self {
-        self.options.backend = backend;
-        self
-    }
-
     /// The number of shards, each one thread; 1 to 256. Default: the CPUs the process may use by its affinity
     /// mask and its quota, at most 256.
     pub fn shards(mut self, shards: usize) -> Self {
@@ -133,20 +123,8 @@ impl ServerBuilder {
         self
     }
 
-    /// The bounds of each connection.
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.options.config.limits = limits;
-        self
-    }
-
-    /// How messages are told apart. Default [`Framing::LengthPrefixed`].
-    pub fn framing(mut self, framing: Framing) -> Self {
-        self.options.config.framing = framing;
-        self
-    }
-
     /// Connections open at a time, over all addresses and shards; more are refused and counted. Default
-    /// 16,384. Worst-case memory of one connection: see [`Limits`].
+    /// 16,384. Worst-case memory of one connection: see [`Limits`](crate::Limits).
     pub fn max_connections(mut self, max_connections: usize) -> Self {
         self.max_connections = max_connections;
         self
@@ -208,19 +186,6 @@ impl ServerBuilder {
     #[cfg(feature = "metrics")]
     pub fn publish_metrics(mut self) -> Self {
         self.chores.metrics = true;
-        self
-    }
-
-    /// Options of the listening sockets, which accepted connections inherit.
-    pub fn sockets(mut self, options: SocketOptions) -> Self {
-        self.options.sockets = options;
-        self
-    }
-
-    /// How much may wait for a task that reads from a [`Connection`](crate::Connection); of no use to
-    /// handlers.
-    pub fn inbox(mut self, limits: InboxLimits) -> Self {
-        self.options.inbox = limits;
         self
     }
 

@@ -3,6 +3,37 @@
 /// Methods of a builder whose `options` are [`Options`](crate::options::Options).
 macro_rules! shared_options {
     () => {
+        /// Which driver to use. Default [`Backend::Auto`](crate::Backend::Auto).
+        pub fn backend(mut self, backend: $crate::Backend) -> Self {
+            self.options.backend = backend;
+            self
+        }
+
+        /// The bounds of each connection.
+        pub fn limits(mut self, limits: $crate::Limits) -> Self {
+            self.options.config.limits = limits;
+            self
+        }
+
+        /// How messages are told apart. Default [`Framing::LengthPrefixed`](crate::Framing::LengthPrefixed).
+        pub fn framing(mut self, framing: $crate::Framing) -> Self {
+            self.options.config.framing = framing;
+            self
+        }
+
+        /// Options of the sockets. Accepted connections inherit those of the listening sockets.
+        pub fn sockets(mut self, options: $crate::SocketOptions) -> Self {
+            self.options.sockets = options;
+            self
+        }
+
+        /// How much may wait for a task that reads from a [`Connection`](crate::Connection); of no use to
+        /// handlers.
+        pub fn inbox(mut self, limits: $crate::InboxLimits) -> Self {
+            self.options.inbox = limits;
+            self
+        }
+
         /// TLS from the first byte, never less: a peer without it is refused by name. What is not set here comes
         /// from the environment (`QWORMHOLE_TLS_…`). Default: none, unless `QWORMHOLE_TLS_ENABLED` says so.
         pub fn tls(mut self, options: $crate::TlsOptions) -> Self {

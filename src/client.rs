@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use futures_channel::oneshot;
 use qwormhole_proto::handshake::ClientHandshake;
 use qwormhole_proto::{
-    ClientTls, CloseReason, Config, Context, Dial, Framing, Handler, Limits, Message, OpenSocket, Sender,
-    ShardStats, ShutdownReport,
+    ClientTls, CloseReason, Config, Context, Dial, Handler, Limits, Message, OpenSocket, Sender, ShardStats,
+    ShutdownReport,
 };
 use socket2::{SockAddr, Socket};
 
 use crate::address::{Address, AddressError};
-use crate::backend::{Backend, BackendReport};
+use crate::backend::BackendReport;
 use crate::builder_options::shared_options;
 use crate::client_engine::{ClientEngine, ClientHandler};
 use crate::connection::Connection;
@@ -255,12 +255,6 @@ impl ClientBuilder {
         Self { options, connect_timeout: Some(CONNECT_TIMEOUT), handshake: None }
     }
 
-    /// Which driver to use. Default [`Backend::Auto`].
-    pub fn backend(mut self, backend: Backend) -> Self {
-        self.options.backend = backend;
-        self
-    }
-
     /// Gives the client an engine of its own with this many shards, each one thread; 1 to 256. Connections use
     /// them in turn. Default: the engine that all clients share, with one shard.
     pub fn shards(mut self, shards: usize) -> Self {
@@ -271,30 +265,6 @@ impl ClientBuilder {
     /// Gives the client an engine of its own whose shards are pinned to these CPUs, in turn.
     pub fn cpus(mut self, cpus: impl IntoIterator<Item = usize>) -> Self {
         self.options.cpus = cpus.into_iter().collect();
-        self
-    }
-
-    /// The bounds of each connection.
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.options.config.limits = limits;
-        self
-    }
-
-    /// How messages are told apart. Default [`Framing::LengthPrefixed`].
-    pub fn framing(mut self, framing: Framing) -> Self {
-        self.options.config.framing = framing;
-        self
-    }
-
-    /// Options of the sockets.
-    pub fn sockets(mut self, options: SocketOptions) -> Self {
-        self.options.sockets = options;
-        self
-    }
-
-    /// How much may wait for a task that reads from a [`Connection`]; of no use to handlers.
-    pub fn inbox(mut self, limits: InboxLimits) -> Self {
-        self.options.inbox = limits;
         self
     }
 

@@ -1,21 +1,18 @@
 //! Defaults that the servers and clients of one program share.
 
+use qwormhole_proto::Backoff;
 use qwormhole_proto::handshake::{ClientHandshake, HandshakePolicy};
-use qwormhole_proto::{Backoff, Framing, Limits};
 
 use crate::address::{Address, AddressError};
-use crate::backend::Backend;
 use crate::builder::ServerBuilder;
 use crate::builder_options::shared_options;
 use crate::client::ClientBuilder;
 use crate::connection::Connection;
 use crate::environment::Environment;
 use crate::error::{ConnectError, StartError};
-use crate::inbox::InboxLimits;
 use crate::link::LinkBuilder;
 use crate::listener::Listener;
 use crate::options::Options;
-use crate::socket::SocketOptions;
 
 /// Options set once for all servers and clients of a program; cheap to clone. It runs nothing by itself.
 ///
@@ -121,36 +118,6 @@ impl Runtime {
 }
 
 impl RuntimeBuilder {
-    /// Which driver to use. Default [`Backend::Auto`].
-    pub fn backend(mut self, backend: Backend) -> Self {
-        self.options.backend = backend;
-        self
-    }
-
-    /// The bounds of each connection.
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.options.config.limits = limits;
-        self
-    }
-
-    /// How messages are told apart. Default [`Framing::LengthPrefixed`].
-    pub fn framing(mut self, framing: Framing) -> Self {
-        self.options.config.framing = framing;
-        self
-    }
-
-    /// Options of the sockets.
-    pub fn sockets(mut self, options: SocketOptions) -> Self {
-        self.options.sockets = options;
-        self
-    }
-
-    /// How much may wait for a task that reads.
-    pub fn inbox(mut self, limits: InboxLimits) -> Self {
-        self.options.inbox = limits;
-        self
-    }
-
     shared_options!();
 
     /// The handshake that clients send; see [`ClientBuilder::handshake`].
@@ -208,6 +175,7 @@ const BIND_HOST: &str = "127.0.0.1";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Framing, Limits};
 
     fn host_of(runtime: &Runtime) -> String {
         let listener = runtime.listen(0).unwrap();

@@ -15,10 +15,19 @@ pub(crate) fn check(tree: &Tree) -> Vec<Complaint> {
     let mut complaints = coverage(&rows, &list.text);
     let sources = tree.files.iter().filter(|file| file.is_rust() && !file.path.starts_with("tests/"));
     let code: Vec<String> = sources.map(|file| code_only(&file.text)).collect();
-    let known: Vec<BTreeSet<&str>> =
-        code.iter().map(|code| words(code).map(|(_, word)| word).collect()).collect();
+    let known = known(&code);
     complaints.extend(names(&rows, &known));
     complaints
+}
+
+/// The words of each file. A builder has those of the methods that builders share, too.
+fn known(code: &[String]) -> Vec<BTreeSet<&str>> {
+    let mut known: Vec<BTreeSet<&str>> =
+        code.iter().map(|code| words(code).map(|(_, word)| word).collect()).collect();
+    let shared = code.iter().position(|code| code.contains("macro_rules! shared_options"));
+    let shared = shared.map_or_else(BTreeSet::new, |at| known[at].clone());
+    known.iter_mut().filter(|words| words.contains("shared_options")).for_each(|words| words.extend(&shared));
+    known
 }
 
 /// A row of a table: options by section and name, Rust names, and what is said about them.
