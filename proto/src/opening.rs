@@ -299,7 +299,3 @@ impl Wake for Recheck {
 #[cfg(test)]
 #[path = "opening_tests.rs"]
 mod tests;
-
-#[cfg(test)]
-#[path = "opening_hostile_tests.rs"]
-mod hostile_tests;
