@@ -9,6 +9,13 @@ macro_rules! shared_options {
             self
         }
 
+        /// How a shard without work waits, on the engine; the portable driver always sleeps. A client with another
+        /// mode than the default gets an engine of its own. Default: [`WaitMode::Auto`](crate::WaitMode::Auto).
+        pub fn wait(mut self, mode: $crate::WaitMode) -> Self {
+            self.options.wait = mode;
+            self
+        }
+
         /// The bounds of each connection.
         pub fn limits(mut self, limits: $crate::Limits) -> Self {
             self.options.config.limits = limits;

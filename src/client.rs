@@ -295,7 +295,7 @@ impl ClientBuilder {
         options.config.handshake = client_handshake(handshake, &environment)?;
         options.config.validate()?;
         options.inbox.validate()?;
-        let engine = if options.shards.is_some() || !options.cpus.is_empty() {
+        let engine = if options.needs_own_engine() {
             Arc::new(ClientEngine::start(&options, 1)?)
         } else {
             ClientEngine::shared(options.backend)?

@@ -123,7 +123,7 @@ pub use qwormhole_proto::{
     DangerousTlsOptions, FrameTooLarge, Framing, Handler, Heartbeat, HeartbeatPayload, Jitter, Limits,
     Message, OverflowPolicy, Payload, PeerAddr, PeerCredentials, PeerInfo, Pem, Priority, RateLimit,
     SendError, SendErrorKind, Sender, Service, ShardStats, ShutdownReport, Time, TlsAlert, TlsExporter,
-    TlsFacts, TlsFault, TlsOptionError, TlsOptions, TlsVersion, TrustSnapshot, Waiter,
+    TlsFacts, TlsFault, TlsOptionError, TlsOptions, TlsVersion, TrustSnapshot, WaitMode, Waiter,
 };
 pub use runtime::{Runtime, RuntimeBuilder};
 pub use server::Server;

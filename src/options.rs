@@ -3,7 +3,7 @@
 use std::num::NonZero;
 use std::thread;
 
-use qwormhole_proto::{Config, ConfigError, DriverOptions, TlsOptions};
+use qwormhole_proto::{Config, ConfigError, DriverOptions, TlsOptions, WaitMode};
 
 use crate::backend::Backend;
 use crate::environment::Environment;
@@ -20,6 +20,7 @@ pub(crate) struct Options {
     pub(crate) config: Config,
     pub(crate) sockets: SocketOptions,
     pub(crate) inbox: InboxLimits,
+    pub(crate) wait: WaitMode,
     pub(crate) tls: Option<TlsOptions>,
     /// `None` reads it when the server or client is built.
     pub(crate) environment: Option<Environment>,
@@ -29,6 +30,11 @@ impl Options {
     /// The environment: what was given for it, or the process' own.
     pub(crate) fn environment(&self) -> Result<Environment, StartError> {
         self.environment.clone().map_or_else(Environment::read, Ok)
+    }
+
+    /// Whether the engine that all clients share will not do.
+    pub(crate) fn needs_own_engine(&self) -> bool {
+        self.shards.is_some() || !self.cpus.is_empty() || self.wait != WaitMode::default()
     }
 
     /// Checks everything, and says how the shards are laid out.
@@ -49,6 +55,7 @@ impl Options {
         options.cpus.clone_from(&self.cpus);
         options.shard_connections_max = connections_max;
         options.thread_name = thread_name.to_owned();
+        options.wait = self.wait;
         Ok(options)
     }
 }

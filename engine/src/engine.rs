@@ -64,8 +64,15 @@ impl<S: Service> Engine<S> {
         for (index, (handle, controls, mailbox)) in doors.into_iter().enumerate() {
             let stats = Arc::<Mutex<ShardStats>>::default();
             let peers = peers.clone();
-            let parts =
-                ShardParts { index, connections_max, mailbox, controls, peers, published: stats.clone() };
+            let parts = ShardParts {
+                index,
+                connections_max,
+                mailbox,
+                controls,
+                peers,
+                published: stats.clone(),
+                wait: options.wait,
+            };
             let make_service = make_service.clone();
             let cpu = options.cpus.get(index % options.cpus.len().max(1)).copied();
             let ready = ready.clone();

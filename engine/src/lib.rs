@@ -33,6 +33,7 @@ mod slots;
 #[allow(unsafe_code, reason = "the kernel interface; every other module is safe code")]
 pub mod sys;
 mod token;
+mod wait;
 
 pub use engine::Engine;
 pub use error::StartError;

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use qwormhole_proto::{Config, Context, Endpoint, Handler, Message, PeerInfo, RateLimit, ShardStats};
+use qwormhole_proto::{
+    Config, Context, Endpoint, Handler, Message, PeerInfo, RateLimit, ShardStats, WaitMode,
+};
 
 use crate::control::{Control, ShardHandle};
 use crate::mailbox::Mailbox;
@@ -34,6 +36,7 @@ fn replies_that_wait_for_tokens_leave_at_the_limited_rate() {
         controls,
         peers: vec![handle.clone()],
         published: Arc::<Mutex<ShardStats>>::default(),
+        wait: WaitMode::Auto,
     };
     let shard = thread::spawn(move || {
         let ring = UringRing::with_options(&RingOptions::default()).expect("io_uring is granted");

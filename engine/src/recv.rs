@@ -102,7 +102,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
 
     /// Asks again for connections that found no buffer, as many as there are buffers now.
     pub(crate) fn feed_starved(&mut self) {
-        let mut feed = self.ring.free_buffers().min(self.starved.len());
+        let mut feed = self.ring.buffers_within_reach().min(self.starved.len());
         while feed > 0
             && let Some(id) = self.starved.pop_front()
         {

@@ -97,6 +97,8 @@ pub trait RingSocket: Send + Sync + 'static {
 pub struct RingStats {
     /// Enters that submitted or waited.
     pub enters: u64,
+    /// Enters made only to look for completions.
+    pub spin_enters: u64,
     /// Times the completion queue was found overflowed.
     pub overflows: u64,
 }
@@ -129,11 +131,19 @@ pub trait Ring: 'static {
     /// Only what makes the ring unusable; interruptions and full queues are handled inside.
     fn enter(&mut self, wait: Option<Duration>) -> io::Result<()>;
 
+    /// Whether completions are ready to be popped; never enters the kernel.
+    fn is_ready(&mut self) -> bool;
+
     /// The next completion that is ready; never blocks. Wake-ups are not reported.
     fn pop(&mut self) -> Option<Completion<Self>>;
 
-    /// Receive buffers the kernel could take now. Zero means that receives end with `-ENOBUFS`.
+    /// Receive buffers that nobody holds. Zero means that receives end with `-ENOBUFS`.
     fn free_buffers(&self) -> usize;
+
+    /// Those of them that receives submitted with the next [`Ring::enter`] can find.
+    fn buffers_within_reach(&self) -> usize {
+        self.free_buffers()
+    }
 
     /// Receive buffers of the pool in all.
     fn buffers(&self) -> usize;

@@ -11,7 +11,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use crossbeam_channel::Receiver;
 use qwormhole_proto::{
     Action, Broadcast, CloseReason, Command, ConnId, ConnectError, Lookup, Service, ShardLocal, ShardStats,
-    ShutdownReport, Time, TimerWheel,
+    ShutdownReport, Time, TimerWheel, WaitMode, Waiting,
 };
 
 use crate::accept::Listeners;
@@ -35,12 +35,13 @@ pub(crate) struct Shard<R: Ring, S: Service> {
     pub(crate) starved: VecDeque<ConnId>,
     pub(crate) index: usize,
     pub(crate) peers: Vec<ShardHandle<R, S>>,
-    mailbox: Arc<Mailbox>,
-    controls: Receiver<Control<R, S>>,
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) controls: Receiver<Control<R, S>>,
     published: Arc<Mutex<ShardStats>>,
     pub(crate) shutdown: Option<Shutdown>,
     /// Completions were left for the next turn.
-    backlog: bool,
+    pub(crate) backlog: bool,
+    pub(crate) waiting: Waiting,
 }
 
 /// A shutdown under way.
@@ -58,11 +59,12 @@ pub(crate) struct ShardParts<R: Ring, S: Service> {
     pub(crate) controls: Receiver<Control<R, S>>,
     pub(crate) peers: Vec<ShardHandle<R, S>>,
     pub(crate) published: Arc<Mutex<ShardStats>>,
+    pub(crate) wait: WaitMode,
 }
 
 impl Shutdown {
     /// When to cut, and after the cut when to stop waiting for the kernel.
-    fn poll_timeout(&self) -> Time {
+    pub(crate) fn poll_timeout(&self) -> Time {
         if self.cut { self.deadline + CONFIRM_TIMEOUT } else { self.deadline }
     }
 }
@@ -87,6 +89,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
             published: parts.published,
             shutdown: None,
             backlog: false,
+            waiting: Waiting::new(parts.wait),
             ring,
             local,
         }
@@ -119,14 +122,11 @@ impl<R: Ring, S: Service> Shard<R, S> {
         report
     }
 
-    /// One turn: submit what the last turn queued and wait if there is nothing else to do (**one** enter),
+    /// One turn: submit what the last turn queued and wait if there is nothing else to do (**one** enter for work),
     /// reap completions, run timers, read the mailbox, then look at every connection that was touched. Each
     /// step is bounded, what is left goes first in the next turn.
     pub(crate) fn turn(&mut self) -> io::Result<()> {
-        let wait = self.plan_wait();
-        let entered = self.ring.enter(wait);
-        self.mailbox.unpark();
-        entered?;
+        self.wait()?;
         self.local.now = self.ring.now();
         self.local.stats.turns += 1;
         self.reap();
@@ -138,26 +138,6 @@ impl<R: Ring, S: Service> Shard<R, S> {
         self.flush_dirty();
         self.publish();
         Ok(())
-    }
-
-    /// How long the ring may wait: not at all while there is work, else until the next deadline.
-    fn plan_wait(&mut self) -> Option<Duration> {
-        if self.has_work() {
-            return Some(Duration::ZERO);
-        }
-        self.mailbox.park();
-        if !self.mailbox.is_empty() || !self.controls.is_empty() {
-            self.mailbox.unpark();
-            return Some(Duration::ZERO);
-        }
-        let shutdown = self.shutdown.as_ref().map(Shutdown::poll_timeout);
-        let deadline = [self.timers.poll_timeout(), shutdown].into_iter().flatten().min()?;
-        Some(deadline.saturating_since(self.ring.now()))
-    }
-
-    fn has_work(&self) -> bool {
-        let can_feed = !self.starved.is_empty() && self.ring.free_buffers() > 0;
-        self.backlog || can_feed || !self.dirty.is_empty() || self.is_over()
     }
 
     fn reap(&mut self) {
@@ -358,6 +338,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
         let mut stats = self.local.stats;
         let ring = self.ring.stats();
         stats.enters = ring.enters;
+        stats.spin_enters = ring.spin_enters;
         stats.overflows = ring.overflows;
         stats.wakes = self.mailbox.wakes();
         *self.published.lock().unwrap_or_else(PoisonError::into_inner) = stats;

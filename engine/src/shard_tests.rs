@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use qwormhole_proto::{Config, Context, Endpoint, Handler, Message, PeerInfo, ShardStats};
+use qwormhole_proto::{Config, Context, Endpoint, Handler, Message, PeerInfo, ShardStats, WaitMode};
 
 use crate::control::{Control, ShardHandle};
 use crate::mailbox::Mailbox;
@@ -46,6 +46,7 @@ fn eight_buffers_serve_a_thousand_busy_connections_without_a_spurious_close() {
         controls,
         peers: vec![handle.clone()],
         published: published.clone(),
+        wait: WaitMode::Auto,
     };
     let shard = thread::spawn(move || {
         let options = RingOptions { buffers: BUFFERS, connections_max: 2048, ..RingOptions::default() };

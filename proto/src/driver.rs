@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::close::CloseReason;
 use crate::config::Config;
 use crate::owner::DialFailed;
+use crate::waiting::WaitMode;
 
 /// How a driver lays out its shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct DriverOptions {
     pub shard_connections_max: u32,
     /// Prefix of the shards' thread names. Default `qwormhole`.
     pub thread_name: String,
+    /// How a shard without work waits. Default [`WaitMode::Auto`].
+    pub wait: WaitMode,
 }
 
 impl Default for DriverOptions {
@@ -33,6 +36,7 @@ impl Default for DriverOptions {
             cpus: Vec::new(),
             shard_connections_max: 16 << 10,
             thread_name: String::from("qwormhole"),
+            wait: WaitMode::Auto,
         }
     }
 }

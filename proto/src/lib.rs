@@ -62,6 +62,7 @@ mod transmit;
 mod trust;
 mod unfinished;
 mod waiter;
+mod waiting;
 
 pub use broadcast::{Broadcast, BroadcastPolicy, Fanout};
 pub use chunk::ChunkPool;
@@ -103,6 +104,7 @@ pub use token_bucket::{RateLimit, TokenBucket};
 pub use transmit::{Segment, Transmit};
 pub use trust::{TrustHook, TrustSnapshot};
 pub use waiter::Waiter;
+pub use waiting::{WaitMode, Waiting};
 
 #[cfg(test)]
 mod flow_tests;

@@ -21,7 +21,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use qwormhole_proto::{Config, Endpoint, ShutdownReport};
+use qwormhole_proto::{Config, Endpoint, ShutdownReport, WaitMode};
 
 pub use crate::fake_ring::coverage::Coverage;
 pub use crate::fake_ring::defect::Defect;
@@ -132,6 +132,7 @@ impl Schedule {
             controls,
             peers: vec![handle, neighbour_handle],
             published: Arc::default(),
+            wait: WaitMode::Auto,
         };
         let shard = Some(Shard::new(ring, Scripts::new(scene.clone()), parts));
         let report = ShutdownReport::default();

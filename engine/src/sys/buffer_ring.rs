@@ -21,6 +21,12 @@ use super::waker::Waker;
 /// receives write the same memory; forgetting it in the first case would lose it. So it is kept aside as
 /// *doubtful* until the ring proves who has it: either the kernel fills it (it was still in the ring), or the
 /// kernel fills a buffer that was provided a full round later, which can only be after the doubtful one left.
+///
+/// # Why not all buffers are provided
+///
+/// The kernel fills buffers in the order they were provided, so it would go through the whole pool, which no cache
+/// holds, even for a single connection. Only as many as a [`Window`] says are in the ring; the others lie on a stack,
+/// so that those that came back last, still cached, are filled next.
 #[derive(Debug)]
 pub(super) struct BufferRing {
     pool: Arc<Pool>,
@@ -34,6 +40,9 @@ pub(super) struct BufferRing {
     places: Vec<Place>,
     provided: usize,
     doubtful: usize,
+    /// Neither in the ring nor with anybody.
+    spare: Vec<u16>,
+    window: Window,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +56,7 @@ enum Place {
 }
 
 impl BufferRing {
-    /// A pool of `buffers` (1 to 32,768) times `buffer_len` bytes, all provided.
+    /// A pool of `buffers` (1 to 32,768) times `buffer_len` bytes.
     pub(super) fn new(buffers: u16, buffer_len: usize, waker: Arc<Waker>) -> io::Result<Self> {
         if buffers == 0 || buffers > BUFFERS_MAX || buffer_len == 0 {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
@@ -63,9 +72,10 @@ impl BufferRing {
             places: vec![Place::Held; usize::from(buffers)],
             provided: 0,
             doubtful: 0,
+            spare: (0..buffers).rev().collect(),
+            window: Window::new(usize::from(buffers)),
         };
-        (0..buffers).for_each(|bid| ring.provide(bid));
-        ring.publish();
+        ring.fill();
         Ok(ring)
     }
 
@@ -88,19 +98,42 @@ impl BufferRing {
         self.pool.len()
     }
 
-    /// Buffers the kernel has or will have after the next [`reclaim`](Self::reclaim).
+    /// Buffers that nobody holds.
     pub(super) fn free(&self) -> usize {
-        self.provided + self.pool.returned()
+        self.provided + self.spare.len() + self.pool.returned()
+    }
+
+    /// Those of them that the kernel has after the next [`reclaim`](Self::reclaim).
+    pub(super) fn within_reach(&self) -> usize {
+        self.free().min(self.window.len.max(self.provided))
+    }
+
+    /// Notes that a receive found no buffer.
+    pub(super) const fn note_starved(&mut self) {
+        self.window.starved += 1;
     }
 
     /// Whether so few buffers are free that the next one to come back is worth waking for.
     pub(super) fn is_low(&self) -> bool {
-        self.provided < self.pool.buffers().div_ceil(LOW_DIVISOR)
+        self.provided + self.spare.len() < self.pool.buffers().div_ceil(LOW_DIVISOR)
     }
 
-    /// Provides what came back since the last time; false if nothing did.
+    /// Takes what came back since the last time and provides what the kernel lacks; false if it lacks nothing or
+    /// there is nothing. Once before every enter.
     pub(super) fn reclaim(&mut self) -> bool {
         while let Some(bid) = self.pool.take_returned() {
+            self.spare.push(bid);
+        }
+        if self.provided < self.window.len {
+            self.window.turn();
+        }
+        self.fill()
+    }
+
+    fn fill(&mut self) -> bool {
+        while self.provided < self.window.len
+            && let Some(bid) = self.spare.pop()
+        {
             self.provide(bid);
         }
         self.publish()
@@ -150,7 +183,10 @@ impl BufferRing {
                 && doubtful + round <= position
             {
                 self.doubtful -= 1;
-                self.provide(bid as u16);
+                if let Some(place) = self.places.get_mut(bid) {
+                    *place = Place::Held;
+                }
+                self.spare.push(bid as u16);
             }
         }
     }
@@ -187,6 +223,48 @@ impl BufferRing {
     }
 }
 
+/// How many buffers the ring holds: few enough to stay in a core's cache while they do, more when receives find none.
+#[derive(Debug)]
+struct Window {
+    len: usize,
+    max: usize,
+    /// Receives that found no buffer, and turns that took buffers, since the length was last considered.
+    starved: usize,
+    turns: usize,
+    /// Considerations in a row without a receive that found none.
+    fed: usize,
+}
+
+impl Window {
+    fn new(buffers: usize) -> Self {
+        Self { len: WINDOW_MIN.min(buffers), max: buffers, starved: 0, turns: 0, fed: 0 }
+    }
+
+    /// Considers the length now and then. A receive that finds no buffer is asked for again with the next enter; that
+    /// is cheap while it happens less than once in a turn.
+    fn turn(&mut self) {
+        self.turns += 1;
+        if self.turns < WINDOW_TURNS {
+            return;
+        }
+        if self.starved > self.turns {
+            self.len = (2 * self.len).min(self.max);
+        }
+        self.fed = if self.starved == 0 { self.fed + 1 } else { 0 };
+        if self.fed == WINDOW_FED {
+            self.fed = 0;
+            self.len = (self.len / 2).max(WINDOW_MIN.min(self.max));
+        }
+        (self.turns, self.starved) = (0, 0);
+    }
+}
+
+/// With buffers of 16 KiB half a megabyte: half of the second-level cache of a server core.
+const WINDOW_MIN: usize = 32;
+/// Turns after which the length is considered.
+const WINDOW_TURNS: usize = 64;
+/// Considerations without want after which the window is halved.
+const WINDOW_FED: usize = 64;
 /// The kernel's limit of a buffer ring.
 const BUFFERS_MAX: u16 = 1 << 15;
 /// The group id of the only buffer ring of a ring.
@@ -196,6 +274,10 @@ const LOW_DIVISOR: usize = 8;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use qwormhole_proto::RecvBuffer;
+
     use super::*;
 
     fn ring(buffers: u16) -> BufferRing {
@@ -240,5 +322,39 @@ mod tests {
             ring.reclaim();
         }
         assert_eq!((ring.doubtful, ring.free()), (0, 4));
+    }
+
+    #[test]
+    fn the_buffers_in_the_ring_are_few_and_those_that_came_back_last() {
+        let mut ring = ring(512);
+        assert_eq!((ring.free(), ring.within_reach()), (512, WINDOW_MIN));
+        let mut touched = BTreeSet::new();
+        for _ in 0..100 {
+            // The kernel fills them in order.
+            let filled: Vec<_> = (0..WINDOW_MIN as u16).map(|bid| ring.take(bid, 1)).collect();
+            touched.extend(filled.iter().flatten().map(|buffer| buffer.as_slice().as_ptr()));
+            assert_eq!(filled.iter().flatten().count(), WINDOW_MIN);
+            drop(filled);
+            ring.reclaim();
+        }
+        assert_eq!(touched.len(), WINDOW_MIN);
+    }
+
+    #[test]
+    fn receives_that_find_nothing_widen_the_window_and_quiet_narrows_it() {
+        let mut window = Window::new(512);
+        let mut run = |turns: usize, starved: usize| {
+            for _ in 0..turns {
+                window.starved += starved;
+                window.turn();
+            }
+            window.len
+        };
+        assert_eq!(run(WINDOW_TURNS, 1), 32, "once in a turn is cheap");
+        assert_eq!(run(WINDOW_TURNS, 2), 64);
+        assert_eq!(run(100 * WINDOW_TURNS, 2), 512, "no more than there are");
+        assert_eq!(run(WINDOW_FED * WINDOW_TURNS, 0), 256);
+        assert_eq!(run(100 * WINDOW_FED * WINDOW_TURNS, 0), 32);
+        assert_eq!(Window::new(8).len, 8);
     }
 }

@@ -219,7 +219,9 @@ impl UringRing {
             if queued == 0 && !block && !overflow && !pending {
                 return Ok(());
             }
-            self.stats.enters += u64::from(queued > 0 || block);
+            let works = queued > 0 || block;
+            self.stats.enters += u64::from(works);
+            self.stats.spin_enters += u64::from(!works);
             let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             match self.enter_once(queued, block, timeout) {
                 Ok(taken) if taken > 0 && taken < queued => {}
@@ -331,6 +333,7 @@ impl UringRing {
             }
             (Ok(1..), None) => completion.result = -libc::EIO,
             (_, Some(bid)) => self.buffers.doubt(bid),
+            (_, None) if completion.result == -libc::ENOBUFS => self.buffers.note_starved(),
             (_, None) => {}
         }
     }
@@ -389,6 +392,10 @@ impl Ring for UringRing {
         entered
     }
 
+    fn is_ready(&mut self) -> bool {
+        !self.ring.completion().is_empty()
+    }
+
     fn pop(&mut self) -> Option<Completion<Self>> {
         loop {
             let entry = self.ring.completion().next().filter(|_| !self.closed)?;
@@ -400,6 +407,10 @@ impl Ring for UringRing {
 
     fn free_buffers(&self) -> usize {
         self.buffers.free()
+    }
+
+    fn buffers_within_reach(&self) -> usize {
+        self.buffers.within_reach()
     }
 
     fn buffers(&self) -> usize {
