@@ -23,6 +23,22 @@ pub(crate) struct Job {
     pub(crate) token: Option<String>,
 }
 
+#[cfg(test)]
+impl Job {
+    /// A job of 64-byte messages on one connection.
+    pub(crate) fn of_test(side: Side) -> Self {
+        Self {
+            side,
+            system: String::from("fallback"),
+            scenario: String::from("stream"),
+            load: Load { size: 64, connections: 1, depth: 1, ..Load::default() },
+            address: String::from("tcp://127.0.0.1:0"),
+            cpus: None,
+            token: None,
+        }
+    }
+}
+
 /// Which of the two processes a child is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Side {
@@ -88,7 +104,7 @@ pub(crate) struct Ready {
 /// What a system runs on, where it tells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Backend {
-    /// `io_uring` or `tokio`.
+    /// `io_uring`, `tokio`, `epoll` or `blocking`.
     pub(crate) kind: String,
     /// Tier and features in words; may be empty.
     pub(crate) detail: String,

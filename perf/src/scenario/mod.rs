@@ -50,7 +50,10 @@ pub(crate) trait Scenario: Sync {
     /// Why it cannot.
     fn admits(&self, system: &dyn System, load: &Load) -> Result<(), &'static str> {
         system.serves(self.server_role())?;
-        self.client_role(load).map_or(Ok(()), |role| system.drives(role))
+        match self.client_role(load) {
+            Some(role) => system.drives(role),
+            None => system.serves_neutral(),
+        }
     }
 
     /// Where messages are counted.

@@ -2,9 +2,13 @@
 
 mod engine;
 mod engine_unix;
+mod epoll;
 mod fallback;
 mod handlers;
 mod qwormhole;
+mod raw_pingpong;
+mod raw_stream;
+mod tokio_framed;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +49,15 @@ pub(crate) trait System: Sync {
     ///
     /// Why it cannot.
     fn serves(&self, _role: ServerRole) -> Result<(), &'static str> {
+        Ok(())
+    }
+
+    /// Whether the neutral load generator can drive its server.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot.
+    fn serves_neutral(&self) -> Result<(), &'static str> {
         Ok(())
     }
 
@@ -100,7 +113,15 @@ pub(crate) trait Part {
 }
 
 /// Every system, in the order of `list`.
-pub(crate) const ALL: [&dyn System; 3] = [&engine::ENGINE, &engine_unix::ENGINE_UNIX, &fallback::FALLBACK];
+pub(crate) const ALL: [&dyn System; 7] = [
+    &engine::ENGINE,
+    &engine_unix::ENGINE_UNIX,
+    &fallback::FALLBACK,
+    &tokio_framed::TokioFramed,
+    &epoll::Epoll,
+    &raw_stream::RawStream,
+    &raw_pingpong::RawPingPong,
+];
 
 /// The system that stands in when `engine` cannot run.
 pub(crate) const STAND_IN: &dyn System = &fallback::FALLBACK;
