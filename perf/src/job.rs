@@ -21,6 +21,15 @@ pub(crate) struct Job {
     pub(crate) cpus: Option<Cpus>,
     /// What clients show and servers ask for before anything else; `None` on both sides of a local run.
     pub(crate) token: Option<String>,
+    /// What both sides prove themselves with when they speak TLS.
+    pub(crate) tls: Option<Tls>,
+}
+
+/// A certificate of this round's own, in PEM.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Tls {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
 }
 
 #[cfg(test)]
@@ -35,6 +44,7 @@ impl Job {
             address: String::from("tcp://127.0.0.1:0"),
             cpus: None,
             token: None,
+            tls: None,
         }
     }
 }
@@ -64,6 +74,8 @@ pub(crate) struct Load {
     /// Requests in flight on each connection.
     pub(crate) depth: usize,
     pub(crate) from_thread: bool,
+    /// Over TLS 1.3.
+    pub(crate) tls: bool,
     pub(crate) duration: Duration,
     pub(crate) warmup: Duration,
     pub(crate) cooldown: Duration,

@@ -49,6 +49,7 @@ pub(crate) async fn serve<S: Socket>(
     match role {
         ServerRole::Echo => echo(frames, job.token.as_deref()).await,
         ServerRole::Sink => sink(frames, job, tally).await,
+        ServerRole::Publish => Err(io::ErrorKind::Unsupported.into()),
     }
 }
 
@@ -65,7 +66,11 @@ pub(crate) async fn drive<S: Socket>(
         ClientRole::SendOne => send_one(&mut frames, job, tally).await,
         ClientRole::SendFromThread => send_from_thread(&mut frames, job, tally).await,
     }?;
-    Ok(SinkExt::<&[u8]>::close(&mut frames).await?)
+    SinkExt::<&[u8]>::close(&mut frames).await?;
+    // Below TLS something is left unread (session tickets), and closing then would reset what is under way; so the
+    // peer ends first, and how it ends does not matter.
+    while let Some(Ok(_)) = frames.next().await {}
+    Ok(())
 }
 
 async fn echo<S: Socket>(mut frames: Frames<S>, token: Option<&str>) -> io::Result<()> {
@@ -174,7 +179,7 @@ pub(crate) fn queue(job: &Job, tally: &Arc<Tally>) -> Result<mpsc::Receiver<Byte
 }
 
 /// Writes what was fed.
-async fn flush<S: Socket>(frames: &mut Frames<S>) -> io::Result<()> {
+pub(crate) async fn flush<S: Socket>(frames: &mut Frames<S>) -> io::Result<()> {
     SinkExt::<&[u8]>::flush(frames).await
 }
 

@@ -4,6 +4,9 @@
 pub(crate) mod framed;
 pub(crate) mod inbox;
 pub(crate) mod listen;
+pub(crate) mod owned;
 pub(crate) mod part;
+pub(crate) mod publish;
 pub(crate) mod talk;
+pub(crate) mod tls;
 pub(crate) mod tuning;

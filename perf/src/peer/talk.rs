@@ -18,7 +18,7 @@ pub(crate) enum Talk {
     Echo(Echo),
     Sink(Sink),
     PingPong(PingPong),
-    Source(Source),
+    Sender(Sender),
 }
 
 impl Talk {
@@ -32,6 +32,7 @@ impl Talk {
             ServerRole::Echo => {
                 Ok(Self::Echo(Echo { token: job.token.as_deref().map(Arc::from), over: false }))
             }
+            ServerRole::Publish => bail!("a publisher has no conversations"),
             ServerRole::Sink => Ok(Self::Sink(Sink { expected: first(job), tally: tally.clone() })),
         }
     }
@@ -44,7 +45,7 @@ impl Talk {
         write_bytes: usize,
     ) -> Result<Self> {
         let source = |batch_bytes| {
-            Self::Source(Source { messages: first(job), batch_bytes, over: false, tally: tally.clone() })
+            Self::Sender(Sender { source: Source::new(job, batch_bytes), over: false, tally: tally.clone() })
         };
         match role {
             ClientRole::PingPong => Ok(Self::PingPong(PingPong {
@@ -70,7 +71,7 @@ impl Talk {
             Self::Echo(echo) => echo.hear(bytes, out),
             Self::Sink(sink) => sink.hear(bytes),
             Self::PingPong(ping_pong) => ping_pong.hear(bytes, out),
-            Self::Source(_) => bail!("the peer answers what needs no answer"),
+            Self::Sender(_) => bail!("the peer answers what needs no answer"),
         }
     }
 
@@ -79,7 +80,7 @@ impl Talk {
         match self {
             Self::Echo(_) | Self::Sink(_) => (),
             Self::PingPong(ping_pong) => ping_pong.begin(out),
-            Self::Source(source) => source.fill(out),
+            Self::Sender(sender) => sender.more(out),
         }
     }
 
@@ -89,18 +90,18 @@ impl Talk {
             Self::Echo(echo) => echo.over,
             Self::Sink(_) => false,
             Self::PingPong(ping_pong) => ping_pong.over,
-            Self::Source(source) => source.over,
+            Self::Sender(sender) => sender.over,
         }
     }
 
     /// Whether it says something before it has heard anything.
     pub(crate) fn speaks_first(&self) -> bool {
-        matches!(self, Self::PingPong(_) | Self::Source(_))
+        matches!(self, Self::PingPong(_) | Self::Sender(_))
     }
 
     /// Whether it only ever speaks.
     pub(crate) fn speaks_unasked(&self) -> bool {
-        matches!(self, Self::Source(_))
+        matches!(self, Self::Sender(_))
     }
 }
 
@@ -191,30 +192,46 @@ impl PingPong {
 
 /// Says message after message until the round is over.
 #[derive(Debug)]
-pub(crate) struct Source {
-    messages: Sequence,
-    /// So many bytes are said at once, or one message.
-    batch_bytes: usize,
+pub(crate) struct Sender {
+    source: Source,
     over: bool,
     tally: Arc<Tally>,
 }
 
-impl Source {
-    fn fill(&mut self, out: &mut Vec<u8>) {
+impl Sender {
+    fn more(&mut self, out: &mut Vec<u8>) {
         if self.tally.is_stopping() {
             self.over = true;
-            return;
+        } else {
+            self.tally.add_sent(self.source.fill(out));
         }
-        let (begin, len, mut sent) = (out.len(), FRAME_HEADER + self.messages.current().len(), 0);
+    }
+}
+
+/// Messages on the wire, in batches.
+#[derive(Debug)]
+pub(crate) struct Source {
+    messages: Sequence,
+    /// How many bytes a batch has at most, unless one message has more.
+    batch_bytes: usize,
+}
+
+impl Source {
+    pub(crate) fn new(job: &Job, batch_bytes: usize) -> Self {
+        Self { messages: first(job), batch_bytes }
+    }
+
+    /// Appends a batch; how many messages it has.
+    pub(crate) fn fill(&mut self, out: &mut Vec<u8>) -> u64 {
+        let (begin, len, mut count) = (out.len(), FRAME_HEADER + self.messages.current().len(), 0);
         loop {
             put_frame(out, self.messages.current());
             self.messages.advance();
-            sent += 1;
+            count += 1;
             if out.len() - begin + len > self.batch_bytes {
-                break;
+                return count;
             }
         }
-        self.tally.add_sent(sent);
     }
 }
 

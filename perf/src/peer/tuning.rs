@@ -12,12 +12,30 @@ pub(crate) struct Tuning {
     pub(crate) write_bytes: usize,
     /// The kernel's send and receive buffers; 0 leaves them to the kernel, which adapts them.
     pub(crate) socket_bytes: usize,
+    /// How a ring of io_uring is set up, where a runtime lets its user choose.
+    pub(crate) ring: Ring,
+}
+
+/// When a ring does the kernel's part of its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ring {
+    /// Whenever the kernel likes, by interrupt.
+    Plain,
+    /// At the thread's next system call (`COOP_TASKRUN`, `SINGLE_ISSUER`).
+    Cooperative,
+    /// When the thread waits (`DEFER_TASKRUN`, `SINGLE_ISSUER`).
+    Deferred,
 }
 
 impl Tuning {
     /// Both buffers of `bytes`, and sockets as the kernel has them.
     pub(crate) const fn new(read_bytes: usize, write_bytes: usize) -> Self {
-        Self { read_bytes, write_bytes, socket_bytes: 0 }
+        Self { read_bytes, write_bytes, socket_bytes: 0, ring: Ring::Plain }
+    }
+
+    /// The same with another ring.
+    pub(crate) const fn ring(self, ring: Ring) -> Self {
+        Self { ring, ..self }
     }
 
     /// These sizes, unless the environment says otherwise.
@@ -35,12 +53,21 @@ impl Tuning {
     fn or(mut self, text: &str) -> Result<Self> {
         for word in text.split_whitespace() {
             let (name, value) = word.split_once('=').with_context(|| format!("`{word}` is no NAME=BYTES"))?;
+            if name == "ring" {
+                self.ring = match value {
+                    "plain" => Ring::Plain,
+                    "cooperative" => Ring::Cooperative,
+                    "deferred" => Ring::Deferred,
+                    _ => bail!("`{word}`: a ring is plain, cooperative or deferred"),
+                };
+                continue;
+            }
             let bytes = value.parse().with_context(|| format!("`{word}` is no NAME=BYTES"))?;
             let place = match name {
                 "read" => &mut self.read_bytes,
                 "write" => &mut self.write_bytes,
                 "socket" => &mut self.socket_bytes,
-                _ => bail!("`{name}`: there are read, write and socket"),
+                _ => bail!("`{name}`: there are read, write, socket and ring"),
             };
             *place = bytes;
         }
@@ -66,13 +93,15 @@ mod tests {
         let tuning = Tuning::new(1024, 2048);
         assert_eq!(tuning.or("").unwrap(), tuning);
         assert_eq!(tuning.or("write=4096").unwrap(), Tuning::new(1024, 4096));
-        let all = Tuning { read_bytes: 512, write_bytes: 600, socket_bytes: 700 };
-        assert_eq!(tuning.or("read=512 write=600  socket=700").unwrap(), all);
+        let all = Tuning { read_bytes: 512, write_bytes: 600, socket_bytes: 700, ring: Ring::Deferred };
+        assert_eq!(tuning.or("read=512 write=600  socket=700 ring=deferred").unwrap(), all);
     }
 
     #[test]
     fn other_words_are_refused() {
-        for bad in ["read", "read=", "read=x", "reads=1024", "read=1", "socket=99999999999", "write=-1"] {
+        for bad in
+            ["read", "read=", "read=x", "reads=1024", "read=1", "socket=99999999999", "write=-1", "ring=1"]
+        {
             assert!(Tuning::new(1024, 1024).or(bad).is_err(), "{bad}");
         }
     }

@@ -50,8 +50,14 @@ pub(crate) trait Scenario: Sync {
     /// Why it cannot.
     fn admits(&self, system: &dyn System, load: &Load) -> Result<(), &'static str> {
         system.serves(self.server_role())?;
+        if load.tls {
+            system.tls().check()?;
+        }
         match self.client_role(load) {
             Some(role) => system.drives(role),
+            None if load.tls => {
+                Err("the neutral load generator speaks no TLS; pingpong, stream and send-one do")
+            }
             None => system.serves_neutral(),
         }
     }
@@ -61,6 +67,7 @@ pub(crate) trait Scenario: Sync {
         match self.server_role() {
             ServerRole::Echo => CountedAt::Client,
             ServerRole::Sink => CountedAt::Server,
+            ServerRole::Publish => CountedAt::Client,
         }
     }
 

@@ -16,11 +16,13 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use slab::Slab;
 
+use super::epoll_publish::Publisher;
 use super::{ClientRole, Part, ServerRole, System};
 use crate::job::{Backend, Job};
 use crate::peer::inbox::Inbox;
 use crate::peer::part::{drive, serve};
-use crate::peer::talk::Talk;
+use crate::peer::publish::Crowd;
+use crate::peer::talk::{Source, Talk};
 use crate::peer::tuning::Tuning;
 use crate::tally::Tally;
 
@@ -47,6 +49,13 @@ impl System for Epoll {
     fn serve(&self, job: &Job, role: ServerRole, tally: &Arc<Tally>) -> Result<Box<dyn Part>> {
         let tuning = TUNING.or_environment()?;
         let (job_there, tally_there) = (job.clone(), tally.clone());
+        if role == ServerRole::Publish {
+            let crowd = Arc::new(Crowd::new(job.load.connections));
+            return serve(job, tally, backend(), tuning, move |listener| {
+                let source = Source::new(&job_there, tuning.write_bytes);
+                Publisher::new(source, crowd.clone(), tally_there.clone())?.run(&listener)
+            });
+        }
         serve(job, tally, backend(), tuning, move |listener| {
             let talk = || Talk::serving(role, &job_there, &tally_there);
             Loop::new(tuning)?.serve(&listener, talk)

@@ -8,6 +8,7 @@
 use std::future::Future;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result};
 
@@ -15,6 +16,7 @@ use super::{ClientRole, Part, ServerRole, System};
 use crate::job::{Backend, Job};
 use crate::peer::framed::{self, frames};
 use crate::peer::part;
+use crate::peer::publish::Channel;
 use crate::peer::tuning::Tuning;
 use crate::tally::Tally;
 
@@ -40,6 +42,9 @@ impl System for TokioFramed {
     fn serve(&self, job: &Job, role: ServerRole, tally: &Arc<Tally>) -> Result<Box<dyn Part>> {
         let tuning = TUNING.or_environment()?;
         let (job_there, tally_there) = (Arc::new(job.clone()), tally.clone());
+        if role == ServerRole::Publish {
+            return publish(job, tally, tuning);
+        }
         part::serve(job, tally, backend(), tuning, move |listener| {
             let each = |socket: tokio::net::TcpStream| {
                 let (job, tally) = (job_there.clone(), tally_there.clone());
@@ -63,6 +68,27 @@ impl System for TokioFramed {
             })
         })
     }
+}
+
+/// Publishes through one channel for all threads; the first of them publishes.
+fn publish(job: &Job, tally: &Arc<Tally>, tuning: Tuning) -> Result<Box<dyn Part>> {
+    let (job_there, tally_there, channel) = (Arc::new(job.clone()), tally.clone(), Channel::new(job));
+    let is_first = Arc::new(AtomicBool::new(true));
+    part::serve(job, tally, backend(), tuning, move |listener| {
+        let each = |socket: tokio::net::TcpStream| {
+            let channel = channel.clone();
+            // A connection that breaks ends alone; whoever drives it tells.
+            async move { drop(channel.subscribe(frames(socket, tuning)).await) }
+        };
+        let (channel, job, tally) = (channel.clone(), job_there.clone(), tally_there.clone());
+        let publishes = is_first.swap(false, Ordering::AcqRel);
+        runtime()?.block_on(async move {
+            if publishes {
+                tokio::spawn(async move { channel.publish(&job, &tally).await });
+            }
+            accept(listener, each).await
+        })
+    })
 }
 
 /// A runtime on this thread alone.
