@@ -122,6 +122,9 @@ pub(crate) struct LoadFlags {
     /// Send from a thread of its own, not from the connection's (send-one)
     #[arg(long)]
     from_thread: bool,
+    /// Over TLS 1.3, with a certificate made for the run (pingpong, stream, send-one)
+    #[arg(long)]
+    tls: bool,
 }
 
 impl LoadFlags {
@@ -139,6 +142,7 @@ impl LoadFlags {
             connections: self.connections,
             depth: self.depth,
             from_thread: self.from_thread,
+            tls: self.tls,
             duration: self.duration,
             warmup: self.warmup,
             cooldown: self.cooldown,

@@ -32,13 +32,26 @@ pub(crate) fn dial(address: &str, token: Option<&str>) -> Result<OwnedFd> {
         socket.set_nonblocking(true)?;
         return Ok(socket.into());
     }
+    let socket = connect_tcp(address, token)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// Connects to `tcp://host:port`, shows a token if there is one, and leaves the socket blocking and without
+/// Nagle's delay.
+///
+/// # Errors
+///
+/// Names the address.
+pub(crate) fn connect_tcp(address: &str, token: Option<&str>) -> Result<TcpStream> {
+    let told = || format!("cannot connect to {address}");
     let place = address.strip_prefix("tcp://").unwrap_or(address);
     let mut socket = TcpStream::connect(place).with_context(told)?;
     socket.set_nodelay(true)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     greet(&mut socket, token).with_context(told)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
+    socket.set_read_timeout(None)?;
+    Ok(socket)
 }
 
 fn greet(socket: &mut (impl Read + Write), token: Option<&str>) -> Result<()> {

@@ -10,7 +10,7 @@ pub(crate) fn doctor() -> String {
     let mut text = String::new();
     let environment = Environment::read();
     let mut put = |label: &str, value: &str| {
-        let _ = writeln!(text, "{label:<18}{value}");
+        let _ = writeln!(text, "{label:<20}{value}");
     };
     put("kernel", &environment.kernel);
     put("cpu", &format!("{}, {} usable", environment.cpu, environment.cores));

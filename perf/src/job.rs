@@ -21,6 +21,32 @@ pub(crate) struct Job {
     pub(crate) cpus: Option<Cpus>,
     /// What clients show and servers ask for before anything else; `None` on both sides of a local run.
     pub(crate) token: Option<String>,
+    /// What both sides prove themselves with when they speak TLS.
+    pub(crate) tls: Option<Tls>,
+}
+
+/// A certificate of this round's own, in PEM.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Tls {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+}
+
+#[cfg(test)]
+impl Job {
+    /// A job of 64-byte messages on one connection.
+    pub(crate) fn of_test(side: Side) -> Self {
+        Self {
+            side,
+            system: String::from("fallback"),
+            scenario: String::from("stream"),
+            load: Load { size: 64, connections: 1, depth: 1, ..Load::default() },
+            address: String::from("tcp://127.0.0.1:0"),
+            cpus: None,
+            token: None,
+            tls: None,
+        }
+    }
 }
 
 /// Which of the two processes a child is.
@@ -48,6 +74,8 @@ pub(crate) struct Load {
     /// Requests in flight on each connection.
     pub(crate) depth: usize,
     pub(crate) from_thread: bool,
+    /// Over TLS 1.3.
+    pub(crate) tls: bool,
     pub(crate) duration: Duration,
     pub(crate) warmup: Duration,
     pub(crate) cooldown: Duration,
@@ -88,7 +116,7 @@ pub(crate) struct Ready {
 /// What a system runs on, where it tells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Backend {
-    /// `io_uring` or `tokio`.
+    /// `io_uring`, `tokio`, `epoll` or `blocking`.
     pub(crate) kind: String,
     /// Tier and features in words; may be empty.
     pub(crate) detail: String,

@@ -8,16 +8,16 @@ use crate::{scenario, systems};
 pub(crate) fn list() -> String {
     let mut text = String::from("Scenarios\n");
     for scenario in scenario::ALL {
-        let _ = writeln!(text, "  {:<14}{}", scenario.name(), scenario.about());
+        let _ = writeln!(text, "  {:<20}{}", scenario.name(), scenario.about());
     }
     text.push_str("\nSystems\n");
     for system in systems::ALL {
-        let _ = writeln!(text, "  {:<14}{}", system.name(), system.about());
+        let _ = writeln!(text, "  {:<20}{}", system.name(), system.about());
         let state = match system.diagnose() {
             Ok(_) => String::from("available"),
             Err(reason) => format!("not available here: {reason}"),
         };
-        let _ = writeln!(text, "  {:<14}{state}", "");
+        let _ = writeln!(text, "  {:<20}{state}", "");
     }
     text
 }

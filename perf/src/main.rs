@@ -24,6 +24,7 @@ mod load;
 mod measure;
 mod metric;
 mod pattern;
+mod peer;
 mod process;
 mod progress;
 mod record;

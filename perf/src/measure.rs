@@ -8,14 +8,15 @@ use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::cpus::Cpus;
 use crate::interrupt::{Event, Events, Interrupt};
-use crate::job::{Backend, Command, Job, Load, Outcome, Ready, Report, Side, Snapshot};
+use crate::job::{Backend, Command, Job, Load, Outcome, Ready, Report, Side, Snapshot, Tls};
 use crate::metric::Metrics;
+use crate::peer::tls::self_signed;
 use crate::process::Process;
 use crate::progress::Progress;
 use crate::record::Recorder;
 use crate::scenario::{CountedAt, Scenario};
 use crate::syscalls::SyscallCounter;
-use crate::systems::System;
+use crate::systems::{System, TlsUse};
 use crate::window::{SyscallSource, Syscalls, Window};
 
 /// What is to be measured.
@@ -27,6 +28,18 @@ pub(crate) struct Plan<'a> {
     pub(crate) client_cpus: Option<Cpus>,
     /// A server that runs already, perhaps elsewhere; `None` starts one.
     pub(crate) peer: Option<Peer<'a>>,
+}
+
+impl Plan<'_> {
+    /// Whether the two processes speak TLS with each other.
+    pub(crate) fn speaks_tls(&self) -> bool {
+        self.load.tls || self.system.tls() == TlsUse::Always
+    }
+
+    /// A fresh certificate, if they do.
+    fn certificate(&self) -> Result<Option<Tls>> {
+        self.speaks_tls().then(self_signed).transpose()
+    }
 }
 
 /// A server that runs already.
@@ -119,6 +132,7 @@ struct Stage<'a> {
 
 impl Stage<'_> {
     fn start(&mut self, plan: &Plan<'_>) -> Result<(Option<Ready>, Ready)> {
+        let tls = plan.certificate()?;
         let job = |side, address: String, cpus: &Option<Cpus>, token: Option<&str>| Job {
             side,
             system: plan.system.name().to_owned(),
@@ -127,6 +141,7 @@ impl Stage<'_> {
             address,
             cpus: cpus.clone(),
             token: token.map(str::to_owned),
+            tls: tls.clone(),
         };
         let events: Sender<Event> = self.events.sender().clone();
         let Some(peer) = &plan.peer else {

@@ -102,6 +102,7 @@ fn params(plan: &Plan<'_>, rounds: &[Vec<&Round>]) -> Value {
         "connections": load.connections,
         "depth": load.depth,
         "from_thread": load.from_thread,
+        "tls": plan.speaks_tls(),
         "duration_s": load.duration.as_secs_f64(),
         "warmup_s": load.warmup.as_secs_f64(),
         "cooldown_s": load.cooldown.as_secs_f64(),

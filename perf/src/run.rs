@@ -62,6 +62,7 @@ pub(crate) fn client(flags: &ClientFlags) -> Result<ExitCode> {
         client_cpus: flags.client_cpus.clone(),
         peer: Some(Peer { address: &flags.connect, token: flags.token.as_deref() }),
     };
+    ensure!(!plan.speaks_tls(), "TLS needs both processes, which share a certificate: use run");
     carry_out(&[plan], &flags.output)
 }
 

@@ -33,6 +33,7 @@ pub(crate) fn serve(flags: &ServerFlags) -> Result<ExitCode> {
         address: flags.listen.clone(),
         cpus: flags.server_cpus.clone(),
         token: flags.token.clone(),
+        tls: None,
     };
     let part = system.serve(&job, ServerRole::Echo, &Arc::new(Tally::new()))?;
     let backend = part.backend().map_or_else(String::new, |backend| format!(" ({})", backend.kind));

@@ -50,7 +50,16 @@ pub(crate) trait Scenario: Sync {
     /// Why it cannot.
     fn admits(&self, system: &dyn System, load: &Load) -> Result<(), &'static str> {
         system.serves(self.server_role())?;
-        self.client_role(load).map_or(Ok(()), |role| system.drives(role))
+        if load.tls {
+            system.tls().check()?;
+        }
+        match self.client_role(load) {
+            Some(role) => system.drives(role),
+            None if load.tls => {
+                Err("the neutral load generator speaks no TLS; pingpong, stream and send-one do")
+            }
+            None => system.serves_neutral(),
+        }
     }
 
     /// Where messages are counted.
@@ -58,6 +67,7 @@ pub(crate) trait Scenario: Sync {
         match self.server_role() {
             ServerRole::Echo => CountedAt::Client,
             ServerRole::Sink => CountedAt::Server,
+            ServerRole::Publish => CountedAt::Client,
         }
     }
 

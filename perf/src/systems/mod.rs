@@ -1,10 +1,21 @@
 //! What can be measured against each other. One file each; this one lists them.
 
+mod compio;
 mod engine;
 mod engine_unix;
+mod epoll;
+mod epoll_publish;
 mod fallback;
 mod handlers;
+mod monoio;
 mod qwormhole;
+mod raw_pingpong;
+mod raw_stream;
+mod std_blocking;
+mod tokio_framed;
+mod tokio_framed_naive;
+mod tokio_rustls;
+mod tokio_uring;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,12 +50,26 @@ pub(crate) trait System: Sync {
     /// Starts a client.
     fn drive(&self, role: ClientRole, job: &Job, tally: &Arc<Tally>) -> Result<Box<dyn Part>>;
 
+    /// Whether it speaks TLS.
+    fn tls(&self) -> TlsUse {
+        TlsUse::Never("it speaks no TLS")
+    }
+
     /// Whether its server can play this role.
     ///
     /// # Errors
     ///
     /// Why it cannot.
     fn serves(&self, _role: ServerRole) -> Result<(), &'static str> {
+        Ok(())
+    }
+
+    /// Whether the neutral load generator can drive its server.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot.
+    fn serves_neutral(&self) -> Result<(), &'static str> {
         Ok(())
     }
 
@@ -58,6 +83,31 @@ pub(crate) trait System: Sync {
     }
 }
 
+/// How a system stands to TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TlsUse {
+    /// Not at all, and why.
+    Never(&'static str),
+    /// When asked to.
+    Asked,
+    /// Whatever is asked.
+    Always,
+}
+
+impl TlsUse {
+    /// Whether it can be asked to.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot.
+    pub(crate) fn check(self) -> Result<(), &'static str> {
+        match self {
+            Self::Never(reason) => Err(reason),
+            Self::Asked | Self::Always => Ok(()),
+        }
+    }
+}
+
 /// What a server does with messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ServerRole {
@@ -65,6 +115,9 @@ pub(crate) enum ServerRole {
     Echo,
     /// Checks and counts them.
     Sink,
+    /// Once all subscribers are connected, sends message after message to every connection; slow subscribers
+    /// slow it; nothing is lost.
+    Publish,
 }
 
 /// What a client does.
@@ -100,7 +153,21 @@ pub(crate) trait Part {
 }
 
 /// Every system, in the order of `list`.
-pub(crate) const ALL: [&dyn System; 3] = [&engine::ENGINE, &engine_unix::ENGINE_UNIX, &fallback::FALLBACK];
+pub(crate) const ALL: [&dyn System; 13] = [
+    &engine::ENGINE,
+    &engine_unix::ENGINE_UNIX,
+    &fallback::FALLBACK,
+    &tokio_framed::TokioFramed,
+    &tokio_framed_naive::TokioFramedNaive,
+    &monoio::Monoio,
+    &compio::Compio,
+    &tokio_uring::TokioUring,
+    &epoll::Epoll,
+    &std_blocking::StdBlocking,
+    &tokio_rustls::TokioRustls,
+    &raw_stream::RawStream,
+    &raw_pingpong::RawPingPong,
+];
 
 /// The system that stands in when `engine` cannot run.
 pub(crate) const STAND_IN: &dyn System = &fallback::FALLBACK;
@@ -115,6 +182,14 @@ pub(crate) fn find(name: &str) -> Result<&'static dyn System> {
         let names = ALL.map(|system| system.name()).join(", ");
         format!("unknown system `{name}`; there are: {names}")
     })
+}
+
+/// For systems whose users would build publishing from what `epoll` and `tokio-framed` show already.
+fn no_publishing(role: ServerRole) -> Result<(), &'static str> {
+    match role {
+        ServerRole::Publish => Err("it has no way of its own to publish; epoll and tokio-framed show two"),
+        ServerRole::Echo | ServerRole::Sink => Ok(()),
+    }
 }
 
 #[cfg(test)]

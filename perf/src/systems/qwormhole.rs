@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use qwormhole::{
-    Backend, BackendKind, BackendReport, Client, Handler, PeerInfo, SendErrorKind, Sender, Server,
+    Backend, BackendKind, BackendReport, Client, ClientBuilder, Handler, PeerInfo, SendErrorKind, Sender,
+    Server, TlsOptions, TlsVersion,
 };
 
 use super::handlers::{Echo, PingPong, Quiet, SHARED_MIN, Sink, Source, ended};
-use super::{ClientRole, Part, ServerRole, System};
+use super::{ClientRole, Part, ServerRole, System, TlsUse, no_publishing};
 use crate::job::{self, Enters, Job};
 use crate::pattern::{Pattern, Sequence};
 use crate::tally::Tally;
@@ -35,7 +36,7 @@ pub(super) enum Local {
 impl QWormhole {
     /// Connects with a handler that does everything else.
     fn open<H: Handler + Send>(&self, job: &Job, handler: H) -> Result<Sender> {
-        let client = Client::builder().backend(self.backend);
+        let client = client(self.backend, job);
         let sender = wait(client.open(job.address.as_str(), handler))?;
         sender.with_context(|| format!("cannot connect to {}", job.address))
     }
@@ -74,6 +75,10 @@ impl System for QWormhole {
     fn serve(&self, job: &Job, role: ServerRole, tally: &Arc<Tally>) -> Result<Box<dyn Part>> {
         let shards = job.cpus.as_ref().map_or(1, |cpus| cpus.as_slice().len());
         let server = Server::builder().bind(job.address.as_str())?.backend(self.backend).shards(shards);
+        let server = match &job.tls {
+            Some(tls) => server.tls(tls_options().key(tls.key.as_str()).cert(tls.certificate.as_str())),
+            None => server,
+        };
         let server = match role {
             ServerRole::Echo => {
                 let token: Option<Arc<str>> = job.token.as_deref().map(Arc::from);
@@ -88,8 +93,17 @@ impl System for QWormhole {
                     tally: tally.clone(),
                 })?
             }
+            ServerRole::Publish => bail!("this system does not publish"),
         };
         Ok(Box::new(ServerPart(server)))
+    }
+
+    fn serves(&self, role: ServerRole) -> Result<(), &'static str> {
+        no_publishing(role)
+    }
+
+    fn tls(&self) -> TlsUse {
+        TlsUse::Asked
     }
 
     fn drive(&self, role: ClientRole, job: &Job, tally: &Arc<Tally>) -> Result<Box<dyn Part>> {
@@ -153,8 +167,7 @@ async fn send_awaiting(
     tally: &Tally,
     connected: &mpsc::SyncSender<Result<()>>,
 ) -> Result<()> {
-    let client = Client::builder().backend(backend);
-    let connection = client.connect(job.address.as_str()).await;
+    let connection = client(backend, job).connect(job.address.as_str()).await;
     let mut connection = connection.with_context(|| format!("cannot connect to {}", job.address))?;
     let _ = connected.send(Ok(()));
     let mut messages = first(job);
@@ -248,6 +261,20 @@ impl Part for ClientPart {
 
 fn told(report: &BackendReport) -> job::Backend {
     job::Backend { kind: report.kind.to_string(), detail: report.detail.clone() }
+}
+
+/// A client that speaks TLS if the job does.
+fn client(backend: Backend, job: &Job) -> ClientBuilder {
+    let client = Client::builder().backend(backend);
+    match &job.tls {
+        Some(tls) => client.tls(tls_options().ca(tls.certificate.as_str())),
+        None => client,
+    }
+}
+
+/// The version that every system here speaks.
+fn tls_options() -> TlsOptions {
+    TlsOptions::new().versions([TlsVersion::Tls13])
 }
 
 /// The messages of a job from their beginning.
