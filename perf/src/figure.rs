@@ -64,7 +64,7 @@ pub(crate) fn short(value: f64) -> String {
     match value.abs() {
         1e9.. => format!("{} G", number(value / 1e9)),
         1e6.. => format!("{} M", number(value / 1e6)),
-        1e4.. => format!("{} k", number(value / 1e3)),
+        1e5.. => format!("{} k", number(value / 1e3)),
         _ => number(value),
     }
 }
@@ -139,7 +139,7 @@ mod tests {
     fn numbers_have_as_many_digits_as_they_deserve() {
         let texts = [0.0, 0.0018, 0.128, 1.5, 34.84, 512.3, 1000.0, 12_345_678.9].map(number);
         assert_eq!(texts, ["0", "0.00180", "0.128", "1.50", "34.8", "512", "1,000", "12,345,679"]);
-        assert_eq!([999.0, 25_000.0, 2_470_000.0, 1.7e9].map(short), ["999", "25.0 k", "2.47 M", "1.70 G"]);
+        assert_eq!([999.0, 25_000.0, 2_470_000.0, 1.7e9].map(short), ["999", "25,000", "2.47 M", "1.70 G"]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub(crate) struct Ratio {
     pub(crate) against: String,
     #[serde(flatten)]
     pub(crate) spread: Spread,
-    /// Absent with fewer than three rounds.
+    /// Absent with fewer than five rounds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) interval: Option<Interval>,
     pub(crate) verdict: Verdict,
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn rounds_that_disagree_swallow_the_verdict() {
         assert_eq!(verdict("msgs_per_s", &[0.9, 1.2, 1.15, 1.12, 1.3]), Verdict::Unclear);
-        assert_eq!(verdict("msgs_per_s", &[0.9, 1.1, 1.0]), Verdict::Unclear);
+        assert_eq!(verdict("msgs_per_s", &[0.9, 1.1, 1.0, 1.0, 1.0]), Verdict::Unclear);
     }
 
     #[test]
@@ -124,14 +124,15 @@ mod tests {
 
     #[test]
     fn what_the_harness_cannot_tell_apart_is_no_difference() {
-        assert_eq!(verdict("msgs_per_s", &[0.98, 1.0, 1.02]), Verdict::NoDifference);
-        assert_eq!(verdict("msgs_per_s", &[1.01, 1.02, 1.025]), Verdict::NoDifference);
-        // On one side, but partly within what cannot be told apart.
-        assert_eq!(verdict("msgs_per_s", &[1.01, 1.02, 1.05]), Verdict::Unclear);
+        assert_eq!(verdict("msgs_per_s", &[0.98, 1.0, 1.02, 1.0, 1.0]), Verdict::NoDifference);
+        assert_eq!(verdict("msgs_per_s", &[1.01, 1.02, 1.025, 1.02, 1.02]), Verdict::NoDifference);
+        // Its median is beyond that: the rounds agree on the side.
+        assert_eq!(verdict("msgs_per_s", &[1.01, 1.04, 1.05, 1.04, 1.02]), Verdict::Faster);
+        assert_eq!(verdict("msgs_per_s", &[1.01, 1.02, 1.05, 1.02, 1.02]), Verdict::Unclear);
     }
 
     #[test]
-    fn two_rounds_give_no_verdict() {
-        assert_eq!(verdict("msgs_per_s", &[2.0, 2.0]), Verdict::Unclear);
+    fn four_rounds_give_no_verdict() {
+        assert_eq!(verdict("msgs_per_s", &[2.0; 4]), Verdict::Unclear);
     }
 }

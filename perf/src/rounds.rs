@@ -95,8 +95,11 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// Rounds made up from `(number, system, partial, metrics)`.
-    pub(crate) fn rounds(entries: &[(usize, &str, bool, &[(&str, f64)])]) -> Rounds {
+    /// Number, system, whether it was cut short, metrics.
+    type Entry<'a> = (usize, &'a str, bool, &'a [(&'a str, f64)]);
+
+    /// Rounds made up for a test.
+    pub(crate) fn rounds(entries: &[Entry<'_>]) -> Rounds {
         let mut rounds = Rounds::default();
         for (number, system, partial, metrics) in entries {
             let mut round_trips = Recorder::new();

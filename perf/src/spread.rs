@@ -37,12 +37,12 @@ impl Spread {
 pub(crate) struct Interval {
     pub(crate) low: f64,
     pub(crate) high: f64,
-    /// Below [`CONFIDENCE`] with fewer than six values, where it is the whole range.
+    /// A little below [`CONFIDENCE`] with five values, where it is the whole range.
     pub(crate) confidence: f64,
 }
 
 impl Interval {
-    /// `None` of fewer than [`VALUES_MIN`] values: two rounds may agree by chance.
+    /// `None` of fewer than [`VALUES_MIN`] values: few rounds agree by chance too often.
     pub(crate) fn of(values: &[f64]) -> Option<Self> {
         if values.len() < VALUES_MIN {
             return None;
@@ -88,7 +88,7 @@ fn sorted(values: &[f64]) -> Vec<f64> {
 /// Confidence asked for where there are enough rounds.
 const CONFIDENCE: f64 = 0.95;
 /// Fewer rounds give no interval.
-pub(crate) const VALUES_MIN: usize = 3;
+pub(crate) const VALUES_MIN: usize = 5;
 
 #[cfg(test)]
 mod tests {
@@ -107,27 +107,26 @@ mod tests {
     fn the_interval_is_the_one_of_the_sign_test() {
         let up_to = |n: u32| (1..=n).map(f64::from).collect::<Vec<_>>();
         // Values left out at each end, from tables of the sign test at 95 %.
-        for (n, left_out) in [(3, 0), (5, 0), (6, 0), (8, 0), (9, 1), (10, 1), (12, 2), (15, 3), (20, 5)] {
+        for (n, left_out) in [(5, 0), (6, 0), (8, 0), (9, 1), (10, 1), (12, 2), (15, 3), (20, 5)] {
             let interval = Interval::of(&up_to(n)).unwrap();
             assert_eq!(interval.low, f64::from(left_out + 1), "{n}");
             assert_eq!(interval.high, f64::from(n - left_out), "{n}");
         }
-        assert_eq!(Interval::of(&up_to(3)).unwrap().confidence, 0.75);
         assert_eq!(Interval::of(&up_to(5)).unwrap().confidence, 0.9375);
         assert!((Interval::of(&up_to(10)).unwrap().confidence - 0.978_515_625).abs() < 1e-12);
         assert!(Interval::of(&up_to(1000)).unwrap().confidence >= CONFIDENCE);
     }
 
     #[test]
-    fn two_rounds_may_agree_by_chance() {
-        assert_eq!(Interval::of(&[1.0, 1.0]), None);
+    fn four_rounds_may_agree_by_chance() {
+        assert_eq!(Interval::of(&[1.0; 4]), None);
     }
 
     #[test]
     fn a_value_inside_is_swallowed_unless_nothing_varies() {
-        let interval = Interval::of(&[1.0, 2.0, 3.0]).unwrap();
+        let interval = Interval::of(&[1.0, 2.0, 2.0, 2.0, 3.0]).unwrap();
         assert!(interval.swallows(1.0) && interval.swallows(2.5) && interval.swallows(3.0));
         assert!(!interval.swallows(0.9) && !interval.swallows(3.1));
-        assert!(!Interval::of(&[2.0, 2.0, 2.0]).unwrap().swallows(2.0));
+        assert!(!Interval::of(&[2.0; 5]).unwrap().swallows(2.0));
     }
 }

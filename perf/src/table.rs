@@ -71,8 +71,10 @@ pub(crate) fn main_metrics(result: &ResultFile) -> Vec<&str> {
     let worth = |name: &&String| {
         let nothing_wrong = ["lost_messages", "corrupt_messages", "late_starts"].contains(&base(name))
             && result.summary.iter().all(|it| it.metrics.get(*name).is_none_or(|spread| spread.max == 0.0));
+        // Messages of one size: bytes per second say the same again, except about a stream.
+        let repeated = base(name) == "bytes_per_s" && result.scenario != "stream";
         let paced = result.scenario == "pingpong" && base(name).ends_with("_per_s");
-        !nothing_wrong && !paced && !MINOR.contains(&base(name))
+        !nothing_wrong && !repeated && !paced && !MINOR.contains(&base(name))
     };
     metrics.into_iter().filter(worth).map(String::as_str).collect()
 }

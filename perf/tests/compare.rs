@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 fn systems_take_turns_and_the_result_follows_the_schema() {
     let folder = tempfile::tempdir().unwrap();
     let (file, hgrm) = (folder.path().join("out.json"), folder.path().join("out.hgrm"));
-    let flags = ["--rounds", "3", "--json", text(&file), "--hgrm", text(&hgrm)];
+    let flags = ["--rounds", "5", "--json", text(&file), "--hgrm", text(&hgrm)];
     let output = compare(&["echo", "--systems", "fallback,fallback"], &flags);
     assert!(output.status.success(), "{output:?}");
     let result: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
@@ -23,16 +23,16 @@ fn systems_take_turns_and_the_result_follows_the_schema() {
     let order: Vec<_> =
         rounds.iter().map(|it| (it["round"].as_u64().unwrap(), it["system"].as_str().unwrap())).collect();
     let (a, b) = ("fallback", "fallback#2");
-    assert_eq!(order, [(0, a), (0, b), (1, b), (1, a), (2, a), (2, b)]);
+    assert_eq!(order, [(0, a), (0, b), (1, b), (1, a), (2, a), (2, b), (3, b), (3, a), (4, a), (4, b)]);
     let of = |place: &str| result[place].as_array().unwrap().iter().map(|it| it["system"].as_str().unwrap());
     assert_eq!(of("summary").collect::<Vec<_>>(), [a, b]);
     assert_eq!(of("histograms").collect::<Vec<_>>(), [a, b]);
     assert_eq!(of("ratios").collect::<BTreeSet<_>>(), BTreeSet::from([a]));
     let ratio = result["ratios"].as_array().unwrap().iter().find(|it| it["metric"] == "msgs_per_s").unwrap();
-    assert_eq!((&ratio["against"], &ratio["interval"]["confidence"]), (&json!(b), &json!(0.75)));
+    assert_eq!((&ratio["against"], &ratio["interval"]["confidence"]), (&json!(b), &json!(0.9375)));
     let shown = String::from_utf8(output.stdout).unwrap();
     for told in
-        ["echo, 3 rounds", "fallback#2", "msgs_per_s", "rtt_us_p99", "against each other system", "verdict"]
+        ["echo, 5 rounds", "fallback#2", "msgs_per_s", "rtt_us_p99", "against each other system", "verdict"]
     {
         assert!(shown.contains(told), "{told}: {shown}");
     }
@@ -47,12 +47,12 @@ fn a_ratio_decides_the_exit_code() {
         let flags = ["--rounds", rounds, "--fail-if", condition];
         compare(&["echo", "--systems", "fallback,fallback"], &flags)
     };
-    let clear = fails("fallback/fallback#2 msgs_per_s > 0.01", "3");
+    let clear = fails("fallback/fallback#2 msgs_per_s > 0.01", "5");
     assert_eq!(clear.status.code(), Some(99), "{clear:?}");
     assert!(stderr(&clear).contains("failed: fallback/fallback#2 msgs_per_s > 0.01"), "{clear:?}");
-    let passed = fails("fallback/fallback#2 msgs_per_s > 100", "3");
+    let passed = fails("fallback/fallback#2 msgs_per_s > 100", "5");
     assert_eq!(passed.status.code(), Some(0), "{passed:?}");
-    let unclear = fails("fallback/fallback#2 msgs_per_s > 0.01", "2");
+    let unclear = fails("fallback/fallback#2 msgs_per_s > 0.01", "4");
     assert_eq!(unclear.status.code(), Some(98), "{unclear:?}");
     assert!(stderr(&unclear).contains("no verdict"), "{unclear:?}");
     let median = fails("msgs_per_s > 1", "1");
