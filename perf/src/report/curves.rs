@@ -134,8 +134,7 @@ fn draw(canvas: &mut Canvas, y: &Scale, series: &Series, lines: &[Line<'_>]) -> 
             }
             continue;
         }
-        for ((x, spread), _) in points.iter().zip(&places).filter(|((_, spread), _)| spread.min < spread.max)
-        {
+        for (x, spread) in points.iter().filter(|(_, spread)| spread.min < spread.max && !crowded) {
             canvas.whisker((*x, y.place(spread.min)), (*x, y.place(spread.max)));
         }
         canvas.curve(&places, &class, dash);
@@ -151,7 +150,7 @@ fn draw(canvas: &mut Canvas, y: &Scale, series: &Series, lines: &[Line<'_>]) -> 
 
 const fn note(lines: &[Line<'_>]) -> &'static str {
     if lines.len() > LINES_MAX {
-        "Dots: p99, median of the rounds. Whiskers: its least and greatest round."
+        "p99, median of the rounds; their spread is in the tables below."
     } else {
         "Dots: p99, median of the rounds, with its least and greatest round. Thin lines: p50."
     }

@@ -87,3 +87,78 @@ pub(super) fn stacked(results: &[ResultFile]) -> Option<String> {
 
 const MARGIN: f64 = 20.0;
 const TITLE: f64 = 32.0;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::report::sample::{of, result};
+
+    fn drawn(results: &[ResultFile]) -> Vec<(String, String)> {
+        let series = Series::of(results);
+        let own = results.iter().flat_map(|result| of_result(result, &series));
+        own.chain(of_all(results, &series)).map(|it| (it.title.clone(), it.svg(1, ""))).collect()
+    }
+
+    #[test]
+    fn each_result_has_the_pictures_that_its_metrics_allow() {
+        let titles =
+            |results: &[ResultFile]| drawn(results).into_iter().map(|(title, _)| title).collect::<Vec<_>>();
+        assert_eq!(titles(&[result()]), ["Round trips by percentile, in µs", "Throughput in messages/s"]);
+        let metrics = [("server_cpu_ns_per_msg", 1.0), ("client_cpu_ns_per_msg", 2.0)];
+        let cpu = of("pingpong", json!({}), &[("engine", 300.0)], &metrics);
+        assert!(titles(&[cpu]).contains(&String::from("CPU time per message in ns")));
+        assert!(stacked(&[result()]).unwrap().matches("<svg ").count() == 3);
+    }
+
+    #[test]
+    fn several_files_make_one_curve_of_latency_against_load() {
+        let at = |rate: f64, p99: f64| {
+            let metrics = [("rtt_us_p50", 0.5 * p99), ("rtt_us_p99", p99), ("msgs_per_s", rate)];
+            of("rate", json!({ "rate": rate }), &[("engine", 1.0)], &metrics)
+        };
+        let files = [at(3e5, 900.0), at(1e5, 100.0), at(2e5, 200.0)];
+        let all = drawn(&files);
+        let (_, svg) =
+            all.iter().find(|(title, _)| title.starts_with("Latency against load (rate)")).unwrap();
+        assert!(svg.contains("engine p99: 100, 200, 900 µs"), "in the order of load: {svg}");
+        let single = drawn(&files[..1]);
+        assert!(!single.iter().any(|(title, _)| title.starts_with("Latency")), "one point is no curve");
+    }
+
+    #[test]
+    fn steps_are_shown_in_the_order_in_which_they_were_made() {
+        let metrics: Vec<_> = [("10", 1.0), ("70", 2.0), ("95", 9.0), ("10b", 1.5)]
+            .iter()
+            .flat_map(|(step, factor)| {
+                [("rtt_us_p50", 0.5), ("rtt_us_p99", 1.0)]
+                    .map(|(name, part)| (format!("{name}@{step}"), part * factor))
+            })
+            .collect();
+        let metrics: Vec<_> = metrics.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        let steps = of("steps", json!({}), &[("engine", 100.0), ("fallback", 200.0)], &metrics);
+        let all = drawn(&[steps]);
+        let (_, svg) = all.iter().find(|(title, _)| title.starts_with("Response to steps")).unwrap();
+        assert!(
+            svg.contains("engine p99: 100, 200, 900, 150 µs; fallback p99: 200, 400, 1,800, 300 µs"),
+            "{svg}"
+        );
+        assert!(svg.contains(">95 %<") && svg.contains(">back to 10 %<"), "{svg}");
+    }
+
+    #[test]
+    fn names_from_a_file_are_never_markup() {
+        let evil = "<script>alert(1)</script>";
+        let result = of(
+            evil,
+            json!({ "left_out": [evil] }),
+            &[(evil, 1.0), ("b", 2.0)],
+            &[("msgs_per_s", 1.0), (evil, 1.0)],
+        );
+        let page = crate::report::page::page(std::slice::from_ref(&result));
+        assert!(!page.contains("<script") && page.contains("&lt;script&gt;"), "{page}");
+        assert!(!stacked(std::slice::from_ref(&result)).unwrap().contains("<script"));
+        assert!(!crate::report::markdown::table(&[result]).contains("<script"));
+    }
+}
