@@ -52,7 +52,7 @@ fn the_table_is_printed_or_put_into_a_document() {
     let file = measured(folder.path(), "echo");
     let printed = report(&[text(&file)]);
     let table = String::from_utf8(printed.stdout).unwrap();
-    assert!(table.contains("| `echo` | Throughput, messages/s | fallback "), "{table}");
+    assert!(table.contains("| load | figure | fallback |"), "{table}");
     let document = folder.path().join("README.md");
     fs::write(&document, "above\n<!-- figures: begin -->\nold\n<!-- figures: end -->\nbelow\n").unwrap();
     let output = report(&[text(&file), "--markdown", text(&document)]);

@@ -1,5 +1,7 @@
 //! What a result is about: its few main figures, and the load they belong to.
 
+use serde_json::Value;
+
 use crate::result::ResultFile;
 use crate::table::main_metrics;
 
@@ -49,6 +51,13 @@ pub(super) fn rounds(result: &ResultFile) -> usize {
     result.rounds.iter().map(|round| round.round.saturating_add(1)).max().unwrap_or(0)
 }
 
+/// CPUs of a process in words.
+pub(super) fn place(cpus: &Value) -> String {
+    let Some(cpus) = cpus.as_array() else { return String::from("any CPU") };
+    let numbers: Vec<_> = cpus.iter().filter_map(Value::as_u64).map(|cpu| cpu.to_string()).collect();
+    format!("CPU {}", numbers.join(","))
+}
+
 const WANTED: [(&str, &[&str]); 9] = [
     ("pingpong", &["rtt_us_p50", "rtt_us_p99"]),
     ("echo", &["msgs_per_s", "server_cpu_ns_per_msg", "server_syscalls_per_msg"]),
@@ -74,3 +83,29 @@ const ASIDE: [&str; 11] = [
     "--server-cpus",
     "--client-cpus",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample::result;
+
+    #[test]
+    fn a_load_is_the_command_without_who_how_long_and_where_to() {
+        assert_eq!(load(&result()), "echo --depth 16");
+        let mut other = result();
+        let words = ["x", "run", "echo", "--size=64", "--rounds=3", "--tls", "--fail-if", "rtt_us_p99 > 3"];
+        other.command = words.map(String::from).into();
+        assert_eq!(load(&other), "echo --size=64 --tls");
+        assert!(
+            command(&other).ends_with("-- run echo --size=64 --rounds=3 --tls --fail-if 'rtt_us_p99 > 3'")
+        );
+    }
+
+    #[test]
+    fn the_headline_has_only_what_was_measured() {
+        assert_eq!(headline(&result()), ["msgs_per_s"]);
+        let mut other = result();
+        other.scenario = String::from("unheard-of");
+        assert_eq!(headline(&other), ["msgs_per_s"]);
+    }
+}

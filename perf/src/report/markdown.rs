@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::headline::{headline, load, rounds};
+use super::headline::{headline, load, place, rounds};
 use crate::figure::{Figure, short, step};
 use crate::ratio::Ratio;
 use crate::result::ResultFile;
@@ -14,7 +14,14 @@ pub(super) fn table(results: &[ResultFile]) -> String {
     for origin in results.iter().map(origin).collect::<BTreeSet<_>>() {
         let _ = writeln!(text, "{origin}\n");
     }
-    text.push_str("| load | figure | ours | others: ours divided by theirs |\n|---|---|---|---|\n");
+    let firsts: BTreeSet<_> =
+        results.iter().filter_map(|it| it.summary.first()).map(|it| cell(&it.system)).collect();
+    let first = firsts.into_iter().collect::<Vec<_>>().join(" or ");
+    let _ = writeln!(
+        text,
+        "| load | figure | {first} | others (×: {first} divided by them, and the verdict about {first}) |"
+    );
+    text.push_str("|---|---|---|---|\n");
     for result in results {
         let mut before = String::new();
         for metric in headline(result) {
@@ -46,7 +53,7 @@ fn row(result: &ResultFile, metric: &str) -> String {
         format!("{} {}{}", cell(&other.system), value(&other.system), ratio.map_or_else(String::new, judged))
     });
     let others: Vec<_> = others.collect();
-    format!("{title}{at}, {unit} | {} {} | {}", cell(first), value(first), others.join("<br>"))
+    format!("{title}{at}, {unit} | {} | {}", value(first), others.join("<br>"))
 }
 
 fn judged(ratio: &Ratio) -> String {
@@ -63,9 +70,12 @@ fn origin(result: &ResultFile) -> String {
     let debug =
         if environment.versions.build == "release" { "" } else { " **Debug build: figures say nothing.**" };
     format!(
-        "Medians of {count} interleaved round{plural} of {} s after {} s of warm-up; {}, {} CPUs, {}; revision {}.{partial}{debug}",
+        "Medians of {count} interleaved round{plural} of {} s after {} s of warm-up, server and client in fresh processes \
+         on {} and {}; {}, {} CPUs, {}; revision {}.{partial}{debug}",
         seconds("duration_s"),
         seconds("warmup_s"),
+        place(&result.params["server_cpus"]),
+        place(&result.params["client_cpus"]),
         cell(&environment.cpu),
         environment.cores,
         cell(&environment.kernel),
@@ -89,7 +99,7 @@ mod tests {
     #[test]
     fn wins_and_losses_are_shown_alike() {
         let text = table(&[result()]);
-        assert!(text.contains("| `echo --depth 16` | Throughput, messages/s | engine 2.00 M |"), "{text}");
+        assert!(text.contains("| `echo --depth 16` | Throughput, messages/s | 2.00 M |"), "{text}");
         assert!(text.contains("fallback 4.00 M (×0.50, slower)"), "{text}");
         assert!(text.contains("monoio 1.00 M (×2.00, faster)"), "{text}");
     }

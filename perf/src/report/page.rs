@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::canvas::escaped;
-use super::headline::{command, headline, load, rounds};
+use super::headline::{command, headline, load, place, rounds};
 use super::picture::{self, Picture};
 use super::series::Series;
 use super::{style, tables};
@@ -132,11 +132,4 @@ fn block(environment: &Environment, revision: &str) -> String {
     }
     text.push_str("</dl>");
     text
-}
-
-fn place(cpus: &serde_json::Value) -> String {
-    let Some(cpus) = cpus.as_array() else { return String::from("any CPU") };
-    let numbers: Vec<_> =
-        cpus.iter().filter_map(serde_json::Value::as_u64).map(|cpu| cpu.to_string()).collect();
-    format!("CPU {}", numbers.join(","))
 }
