@@ -43,13 +43,15 @@ fn obey() -> Result<()> {
         backend: part.backend(),
     }));
     for line in lines {
+        let mut rtt_p99_ns = None;
         match serde_json::from_str(&line?).context("a command cannot be read")? {
             Command::Begin => tally.enter(Phase::Measure),
             Command::End => tally.enter(Phase::CoolDown),
+            Command::Show => rtt_p99_ns = tally.rtt_p99_ns(),
             Command::Look => (),
             Command::Stop { expected } => return stop(part, &tally, expected),
         }
-        report(&Report::Snapshot(Snapshot { enters: part.enters(), ..tally.snapshot() }));
+        report(&Report::Snapshot(Snapshot { enters: part.enters(), rtt_p99_ns, ..tally.snapshot() }));
     }
     bail!("the parent process is gone")
 }

@@ -11,6 +11,12 @@ use crate::duration::parse_duration;
 use crate::job::Load;
 use crate::threshold::Threshold;
 
+mod compare;
+mod report;
+
+pub(crate) use self::compare::CompareFlags;
+pub(crate) use self::report::ReportFlags;
+
 /// Measures qwormhole over real sockets between real processes.
 #[derive(Debug, Parser)]
 #[command(name = "qwormhole-perf", version, about, long_about = ABOUT, after_help = EXAMPLES)]
@@ -24,6 +30,12 @@ pub(crate) enum Command {
     /// Measure one system (this is what happens without a command)
     #[command(after_help = RUN_HELP)]
     Run(Box<RunFlags>),
+    /// Measure systems side by side, in rounds that take turns
+    #[command(after_help = compare::HELP)]
+    Compare(Box<CompareFlags>),
+    /// Make pictures and tables of saved results
+    #[command(after_help = report::HELP)]
+    Report(ReportFlags),
     /// Be a plain echo server for length-prefixed frames, until Ctrl-C
     Server(ServerFlags),
     /// Measure a server that runs already, here or on another machine
@@ -52,6 +64,12 @@ pub(crate) struct RunFlags {
     pub(crate) load: LoadFlags,
     #[command(flatten)]
     pub(crate) output: OutputFlags,
+    #[command(flatten)]
+    pub(crate) placement: PlacementFlags,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PlacementFlags {
     /// CPUs of the server process, such as 0 or 0,2 or 4-7 [default: the first one allowed, if there are two]
     #[arg(long, value_name = "LIST")]
     pub(crate) server_cpus: Option<Cpus>,
@@ -155,11 +173,13 @@ pub(crate) struct OutputFlags {
     /// Write the result as JSON (schema: perf/schema.json); needs a scenario
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    /// Write the percentile distribution of round trips for HdrHistogram plotters; needs a scenario
+    /// Write the percentile distribution of round trips for HdrHistogram plotters; needs a scenario. With
+    /// compare one file per system: out.hgrm becomes out.engine.hgrm, out.engine-2.hgrm and so on
     #[arg(long, value_name = "FILE")]
     pub(crate) hgrm: Option<PathBuf>,
-    /// Exit with code 99 when this holds, such as 'rtt_us_p99 > 200'; may be repeated
-    #[arg(long, value_name = "METRIC OP VALUE")]
+    /// Exit with code 99 when this holds, such as 'rtt_us_p99 > 200', or with compare 'engine/fallback
+    /// msgs_per_s < 0.9' (the median of the rounds' ratios); may be repeated
+    #[arg(long, value_name = "[A/B] METRIC OP VALUE")]
     pub(crate) fail_if: Vec<Threshold>,
     /// No progress on standard error
     #[arg(long)]
@@ -185,6 +205,8 @@ Examples:
   qwormhole-perf run pingpong --system fallback         the same round trips on tokio
   qwormhole-perf run echo --connections 64 --depth 16   a busy server: CPU and system calls per message
   qwormhole-perf run stream --size 1024 --json out.json
+  qwormhole-perf compare echo --systems engine,fallback --rounds 10 --json out.json
+  qwormhole-perf report out.json --html out.html
   qwormhole-perf doctor                                 why io_uring is, or is not, used here";
 
 const RUN_HELP: &str = "\
@@ -261,7 +283,7 @@ mod tests {
         assert_eq!((load.size, load.connections, load.depth), (256, 64, 16));
         assert_eq!(load.duration, Duration::from_millis(500));
         assert_eq!((load.warmup, load.cooldown), (Duration::from_secs(2), Duration::from_secs(1)));
-        assert_eq!(flags.client_cpus.unwrap().as_slice(), [1, 3]);
+        assert_eq!(flags.placement.client_cpus.unwrap().as_slice(), [1, 3]);
         assert_eq!(flags.output.fail_if.len(), 2);
     }
 

@@ -39,7 +39,7 @@ pub(crate) fn doctor() -> String {
         None => put("syscall counting", "by tracepoint, every kind"),
         Some(reason) => put("syscall counting", &format!("by the ring only, because {reason}")),
     }
-    let build = environment.versions;
+    let build = &environment.versions;
     put("this binary", &format!("qwormhole {}, {}, {} build", build.qwormhole, build.rustc, build.build));
     text
 }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use rustix::process::{Resource, getrlimit};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::cpus::Cpus;
 
 /// What a reader of a result must know about the machine.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Environment {
     /// Kernel name and release.
     pub(crate) kernel: String,
@@ -25,19 +25,19 @@ pub(crate) struct Environment {
 }
 
 /// Soft limits of this process; `None` is without limit.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Limits {
     pub(crate) memlock_bytes: Option<u64>,
     pub(crate) open_files: Option<u64>,
 }
 
 /// Versions of what was measured and of what built it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Versions {
-    pub(crate) qwormhole: &'static str,
-    pub(crate) rustc: &'static str,
+    pub(crate) qwormhole: String,
+    pub(crate) rustc: String,
     /// `release` or `debug`: figures of a debug build say nothing.
-    pub(crate) build: &'static str,
+    pub(crate) build: String,
 }
 
 impl Environment {
@@ -55,9 +55,9 @@ impl Environment {
             },
             mitigations: mitigations(),
             versions: Versions {
-                qwormhole: env!("CARGO_PKG_VERSION"),
-                rustc: env!("QWORMHOLE_RUSTC_VERSION"),
-                build: if cfg!(debug_assertions) { "debug" } else { "release" },
+                qwormhole: env!("CARGO_PKG_VERSION").to_owned(),
+                rustc: env!("QWORMHOLE_RUSTC_VERSION").to_owned(),
+                build: String::from(if cfg!(debug_assertions) { "debug" } else { "release" }),
             },
         }
     }

@@ -88,6 +88,8 @@ pub(crate) enum Command {
     Begin,
     /// The measured window ends; the load goes on. Answered with a snapshot.
     End,
+    /// Answered with a snapshot that has the percentile for the progress display.
+    Show,
     /// Answered with a snapshot.
     Look,
     /// A client stops sending and collects what is under way; a server waits for that many messages, if
@@ -140,6 +142,9 @@ pub(crate) struct Snapshot {
     pub(crate) received: u64,
     /// System calls the process has counted itself; `None` where it counts none.
     pub(crate) enters: Option<Enters>,
+    /// The 99th percentile of the window's round trips so far; only for the progress display, and `None` where
+    /// there are none.
+    pub(crate) rtt_p99_ns: Option<u64>,
 }
 
 /// `io_uring_enter` calls.

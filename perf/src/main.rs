@@ -1,9 +1,9 @@
 //! `qwormhole-perf` measures qwormhole over real sockets between real processes, on this machine, for the load
 //! that the command line describes.
 //!
-//! The way of a run: [`run`] makes plans → [`measure`] starts two [`process`]es and tells them when → each is
+//! The way of a run: [`run`] or [`compare`] makes plans → [`measure`] starts two [`process`]es and tells them when → each is
 //! a [`child`] that plays its side of a [`scenario`] on one of the [`systems`] → [`window`] turns their
-//! counters into metrics → [`summary`] and [`result`] write them down.
+//! counters into metrics → [`summary`] or [`table`] and [`result`] write them down; [`report`] draws them.
 //!
 //! To add a scenario or a system: one file under `scenario/` or `systems/`, and its line in `ALL` there.
 
@@ -11,30 +11,39 @@
 
 mod child;
 mod cli;
+mod compare;
 mod cpus;
 mod dial;
 mod doctor;
 mod duration;
 mod environment;
+mod figure;
 mod hello;
 mod interrupt;
 mod job;
+mod lineup;
 mod list;
 mod load;
 mod measure;
 mod metric;
+mod output;
 mod pattern;
 mod peer;
 mod process;
 mod progress;
+mod ratio;
 mod record;
+mod report;
 mod result;
+mod rounds;
 mod run;
 mod scenario;
 mod server;
+mod spread;
 mod summary;
 mod syscalls;
 mod systems;
+mod table;
 mod tally;
 mod threshold;
 mod window;
@@ -55,6 +64,8 @@ fn main() -> ExitCode {
             _ => unreachable!("`run` without flags is a run"),
         },
         Some(Command::Run(flags)) => run::run(&flags),
+        Some(Command::Compare(flags)) => compare::compare(&flags),
+        Some(Command::Report(flags)) => report::report(&flags),
         Some(Command::Client(flags)) => run::client(&flags),
         Some(Command::Server(flags)) => server::serve(&flags),
         Some(Command::List) => shown(&list::list()),

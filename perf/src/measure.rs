@@ -12,7 +12,7 @@ use crate::job::{Backend, Command, Job, Load, Outcome, Ready, Report, Side, Snap
 use crate::metric::Metrics;
 use crate::peer::tls::self_signed;
 use crate::process::Process;
-use crate::progress::Progress;
+use crate::progress::{Live, Progress};
 use crate::record::Recorder;
 use crate::scenario::{CountedAt, Scenario};
 use crate::syscalls::SyscallCounter;
@@ -21,6 +21,8 @@ use crate::window::{SyscallSource, Syscalls, Window};
 
 /// What is to be measured.
 pub(crate) struct Plan<'a> {
+    /// What the system is called in the result.
+    pub(crate) name: &'a str,
     pub(crate) system: &'a dyn System,
     pub(crate) scenario: &'a dyn Scenario,
     pub(crate) load: &'a Load,
@@ -52,7 +54,8 @@ pub(crate) struct Peer<'a> {
 /// What one round measured.
 #[derive(Debug)]
 pub(crate) struct Round {
-    pub(crate) system: &'static str,
+    /// The system under the name it has in the result.
+    pub(crate) system: String,
     /// What the system runs on, where it tells.
     pub(crate) backend: Option<Backend>,
     pub(crate) metrics: Metrics,
@@ -110,7 +113,7 @@ pub(crate) fn measure(plan: &Plan<'_>, interrupt: &Interrupt, progress: &Progres
     let metrics = window.metrics(&round_trips, outcome.sent.saturating_sub(arrived.received), corrupt)?;
     let syscalls_from = window.syscalls_from().filter(|_| metrics.contains_key("server_syscalls_per_msg"));
     let backend = server.and_then(|ready| ready.backend).or(client.backend);
-    let (system, checked) = (plan.system.name(), arrived.received);
+    let (system, checked) = (plan.name.to_owned(), arrived.received);
     Ok(Some(Round { system, backend, metrics, round_trips, checked, syscalls_from, partial }))
 }
 
@@ -190,17 +193,17 @@ impl Stage<'_> {
         }
         let begun = Instant::now();
         self.progress.begin(what, duration);
-        let mut rate = Rate::default();
+        let mut live = Live::default();
         while !self.interrupted && begun.elapsed() < duration {
             let next = (begun + duration).min(Instant::now() + self.progress.interval());
             match self.events.next_until(next) {
                 Some(Event::Report(_, Report::Snapshot(snapshot))) => {
                     self.looks -= 1;
-                    rate.note(&snapshot);
+                    live.note(&snapshot);
                 }
                 Some(event) => self.note(event)?,
                 None if Instant::now() < begun + duration => {
-                    self.progress.tick(begun.elapsed(), rate.per_s);
+                    self.progress.tick(begun.elapsed(), &live);
                     self.look();
                 }
                 None => (),
@@ -215,7 +218,7 @@ impl Stage<'_> {
         if self.looks == 0 {
             let side = self.counted_at;
             self.looks += 1;
-            self.processes().filter(|it| it.side() == side).for_each(|it| it.send(&Command::Look));
+            self.processes().filter(|it| it.side() == side).for_each(|it| it.send(&Command::Show));
         }
     }
 
@@ -321,24 +324,6 @@ impl Stage<'_> {
 
     fn processes(&mut self) -> impl Iterator<Item = &mut Process> {
         self.server.iter_mut().chain(&mut self.client)
-    }
-}
-
-/// Counter of messages per second for the display.
-#[derive(Debug, Default)]
-struct Rate {
-    last: Option<(u64, u64)>,
-    per_s: Option<f64>,
-}
-
-impl Rate {
-    fn note(&mut self, snapshot: &Snapshot) {
-        let counted = snapshot.received;
-        if let Some((at_ns, before)) = self.last {
-            let seconds = snapshot.at_ns.saturating_sub(at_ns).max(1) as f64 / 1e9;
-            self.per_s = Some(counted.saturating_sub(before) as f64 / seconds);
-        }
-        self.last = Some((snapshot.at_ns, counted));
     }
 }
 

@@ -28,6 +28,30 @@ impl Recorder {
         self.0.is_empty()
     }
 
+    /// How many round trips there are.
+    pub(crate) fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// Takes in the round trips of another round.
+    pub(crate) fn add(&mut self, other: &Self) {
+        // Both have the same bounds, so that nothing can be out of range.
+        let added = self.0.add(&other.0);
+        added.unwrap_or_else(|error| unreachable!("equal bounds: {error}"));
+    }
+
+    /// The distribution in few points, denser towards 100 percent: percent, and the microseconds that so many
+    /// stay at or below.
+    pub(crate) fn percentiles(&self) -> Vec<(f64, f64)> {
+        let steps = self.0.iter_quantiles(POINT_TICKS);
+        let point = |percent: f64| (percent * 1e6).round() / 1e6;
+        let mut points: Vec<_> = steps
+            .map(|step| (point(step.quantile_iterated_to() * 100.0), to_us(step.value_iterated_to())))
+            .collect();
+        points.dedup_by_key(|(percent, _)| *percent);
+        points
+    }
+
     /// The value below or at which `percent` of the round trips lie, in microseconds.
     pub(crate) fn percentile_us(&self, percent: f64) -> f64 {
         to_us(self.0.value_at_percentile(percent))
@@ -88,6 +112,8 @@ const HIGHEST_NS: u64 = 60_000_000_000;
 const DIGITS: u8 = 3;
 /// Lines per halving of the distance to 100 %.
 const HGRM_TICKS: u32 = 5;
+/// Points per halving of the distance to 100 % in result files.
+const POINT_TICKS: u32 = 4;
 
 #[cfg(test)]
 mod tests {
@@ -116,6 +142,19 @@ mod tests {
         let copy = Recorder::from_counts(&recorder.to_counts()).unwrap();
         assert_eq!(copy.0, recorder.0);
         assert!(Recorder::from_counts(&[(u64::MAX, 1)]).is_err());
+    }
+
+    #[test]
+    fn rounds_are_joined_and_thinned_out() {
+        let mut both = thousand();
+        both.add(&thousand());
+        assert_eq!(both.len(), 2000);
+        let points = both.percentiles();
+        assert!(points.len() < 60, "{}", points.len());
+        assert!(points.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1), "{points:?}");
+        assert_eq!((points[0].0, points.last().unwrap().0), (0.0, 100.0));
+        let (_, median) = points.iter().find(|(percent, _)| *percent == 50.0).unwrap();
+        assert!((median / 500.0 - 1.0).abs() < 2e-3);
     }
 
     #[test]

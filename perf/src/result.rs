@@ -4,99 +4,140 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
-use serde::Serialize;
+use anyhow::{Context as _, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::environment::{Environment, GIT_REVISION};
-use crate::measure::{Plan, Round};
+use crate::measure::Plan;
 use crate::metric::Metrics;
+use crate::output::OutputFile;
+use crate::ratio::Ratio;
+use crate::rounds::Rounds;
+use crate::spread::Spread;
 
-/// What `--json` writes; described by `perf/schema.json`.
-#[derive(Debug, Serialize)]
+/// What `--json` writes and `report` reads; described by `perf/schema.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ResultFile {
-    schema_version: u32,
-    command: Vec<String>,
-    git_revision: &'static str,
-    environment: Environment,
-    scenario: &'static str,
-    params: Value,
-    rounds: Vec<RoundRecord>,
-    summary: Vec<Summary>,
-    ratios: Vec<Ratio>,
+    pub(crate) schema_version: u32,
+    pub(crate) command: Vec<String>,
+    pub(crate) git_revision: String,
+    pub(crate) environment: Environment,
+    pub(crate) scenario: String,
+    pub(crate) params: Value,
+    pub(crate) rounds: Vec<RoundRecord>,
+    pub(crate) summary: Vec<Summary>,
+    pub(crate) ratios: Vec<Ratio>,
+    pub(crate) histograms: Vec<HistogramRecord>,
 }
 
-#[derive(Debug, Serialize)]
-struct RoundRecord {
-    round: usize,
-    system: &'static str,
-    metrics: Metrics,
+/// One system in one round.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct RoundRecord {
+    pub(crate) round: usize,
+    pub(crate) system: String,
+    pub(crate) metrics: Metrics,
+    /// Cut short by an interrupt; counts in `summary` only where the system has no whole round.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) partial: bool,
 }
 
-#[derive(Debug, Serialize)]
-struct Summary {
-    system: &'static str,
-    metrics: BTreeMap<String, Spread>,
+/// One system over all rounds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Summary {
+    pub(crate) system: String,
+    pub(crate) metrics: BTreeMap<String, Spread>,
 }
 
-/// One metric of two systems, divided within each round.
-#[derive(Debug, Serialize)]
-struct Ratio {
-    metric: String,
-    system: &'static str,
-    against: &'static str,
-    #[serde(flatten)]
-    spread: Spread,
-}
-
-/// A value over all rounds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-struct Spread {
-    min: f64,
-    median: f64,
-    max: f64,
+/// The round trips of one system in all rounds together.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct HistogramRecord {
+    pub(crate) system: String,
+    pub(crate) count: u64,
+    /// Percent of the round trips, and the microseconds that they stay at or below.
+    pub(crate) percentiles: Vec<(f64, f64)>,
 }
 
 impl ResultFile {
-    /// The result of `rounds`, each a list with one entry per system, in the order of the systems.
-    pub(crate) fn new(plan: &Plan<'_>, rounds: &[Vec<&Round>]) -> Self {
-        let measured: Vec<Vec<_>> =
-            rounds.iter().map(|round| round.iter().map(|it| (it.system, &it.metrics)).collect()).collect();
-        let record = |(number, round): (usize, &Vec<(&'static str, &Metrics)>)| {
-            let entry = |&(system, metrics): &(&'static str, &Metrics)| RoundRecord {
-                round: number,
-                system,
-                metrics: metrics.clone(),
-            };
-            round.iter().map(entry).collect::<Vec<_>>()
+    /// The result of `rounds`, by system in the order of `names`.
+    pub(crate) fn new(plan: &Plan<'_>, names: &[&str], rounds: &Rounds) -> Self {
+        let names: Vec<_> = names.iter().copied().filter(|name| !rounds.metrics(name).is_empty()).collect();
+        let record = |(number, round): (usize, &crate::measure::Round)| RoundRecord {
+            round: number,
+            system: round.system.clone(),
+            metrics: round.metrics.clone(),
+            partial: round.partial,
         };
         Self {
             schema_version: SCHEMA_VERSION,
             command: std::env::args().collect(),
-            git_revision: GIT_REVISION,
+            git_revision: GIT_REVISION.to_owned(),
             environment: Environment::read(),
-            scenario: plan.scenario.name(),
+            scenario: plan.scenario.name().to_owned(),
             params: params(plan, rounds),
-            rounds: measured.iter().enumerate().flat_map(record).collect(),
-            summary: summarize(&measured),
-            ratios: ratios(&measured),
+            rounds: rounds.iter().map(record).collect(),
+            summary: names.iter().map(|name| summary(name, rounds)).collect(),
+            ratios: ratios(&names, rounds),
+            histograms: names.iter().filter_map(|name| histogram(name, rounds)).collect(),
         }
     }
 
+    /// Notes who was asked for and could not take part, and why.
+    pub(crate) fn leave_out(&mut self, reasons: &[String]) {
+        self.params["left_out"] = json!(reasons);
+    }
+
     /// Writes the file.
-    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+    pub(crate) fn write(&self, file: &mut OutputFile) -> Result<()> {
         let mut text = serde_json::to_string_pretty(self)?;
         text.push('\n');
-        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+        file.write(text.as_bytes())
+    }
+
+    /// Reads a file that [`ResultFile::write`] wrote.
+    ///
+    /// # Errors
+    ///
+    /// Names the file and what is wrong with it.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let name = path.display();
+        let length = fs::metadata(path).with_context(|| format!("cannot read {name}"))?.len();
+        ensure!(
+            length <= FILE_MAX,
+            "{name} is no result: it has {length} bytes, above {} MiB",
+            FILE_MAX >> 20
+        );
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
+        let value: Value = serde_json::from_str(&text).with_context(|| format!("{name} is no JSON"))?;
+        match value.get("schema_version").and_then(Value::as_u64) {
+            Some(version) if version == u64::from(SCHEMA_VERSION) => (),
+            Some(version) => {
+                bail!("{name} is of schema version {version}; this binary reads {SCHEMA_VERSION}")
+            }
+            None => bail!("{name} is no result of qwormhole-perf: it has no schema_version"),
+        }
+        let file: Self = serde_json::from_value(value)
+            .with_context(|| format!("{name} is no result of qwormhole-perf"))?;
+        ensure!(!file.summary.is_empty(), "{name} has no results");
+        Ok(file)
+    }
+
+    /// One metric of one system.
+    pub(crate) fn spread(&self, system: &str, metric: &str) -> Option<&Spread> {
+        self.summary.iter().find(|it| it.system == system)?.metrics.get(metric)
+    }
+
+    pub(crate) fn is_partial(&self) -> bool {
+        self.params["partial"].as_bool().unwrap_or(false)
     }
 }
 
 /// The flags in force, and what the systems told about themselves.
-fn params(plan: &Plan<'_>, rounds: &[Vec<&Round>]) -> Value {
+fn params(plan: &Plan<'_>, rounds: &Rounds) -> Value {
     let load = plan.load;
-    let all = || rounds.iter().flatten();
+    let all = || rounds.iter().map(|(_, round)| round);
     let backends: BTreeMap<_, _> =
-        all().filter_map(|round| Some((round.system, round.backend.as_ref()?))).collect();
+        all().filter_map(|round| Some((&round.system, round.backend.as_ref()?))).collect();
     json!({
         "size": load.size,
         "connections": load.connections,
@@ -110,105 +151,65 @@ fn params(plan: &Plan<'_>, rounds: &[Vec<&Round>]) -> Value {
         "client_cpus": plan.client_cpus,
         "backends": backends,
         "syscalls_counted_by": all().find_map(|round| round.syscalls_from).map(|source| source.name()),
-        "partial": all().any(|round| round.partial),
+        "partial": rounds.is_partial(),
     })
 }
 
-type Measured<'a> = [Vec<(&'static str, &'a Metrics)>];
-
-fn summarize(rounds: &Measured<'_>) -> Vec<Summary> {
-    let systems = rounds.first().map_or(0, Vec::len);
-    (0..systems)
-        .filter_map(|position| {
-            let column: Vec<_> = rounds.iter().filter_map(|round| round.get(position)).collect();
-            let (system, _) = *column.first()?;
-            let mut values: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-            for (name, value) in column.iter().flat_map(|(_, metrics)| *metrics) {
-                values.entry(name.clone()).or_default().push(*value);
-            }
-            let metrics = values.into_iter().filter_map(|(name, it)| Some((name, Spread::of(it)?))).collect();
-            Some(Summary { system, metrics })
-        })
-        .collect()
+fn summary(system: &str, rounds: &Rounds) -> Summary {
+    let spread = |metric: &str| Some((metric.to_owned(), rounds.spread(system, metric)?));
+    let metrics = rounds.metrics(system).into_iter().filter_map(spread).collect();
+    Summary { system: system.to_owned(), metrics }
 }
 
 /// The first system against each other one, for every metric both have.
-fn ratios(rounds: &Measured<'_>) -> Vec<Ratio> {
-    let Some(first_round) = rounds.first() else { return Vec::new() };
+fn ratios(names: &[&str], rounds: &Rounds) -> Vec<Ratio> {
+    let Some((first, others)) = names.split_first() else { return Vec::new() };
     let mut ratios = Vec::new();
-    for position in 1..first_round.len() {
-        let mut values: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-        for round in rounds {
-            let (Some((_, mine)), Some((_, theirs))) = (round.first(), round.get(position)) else { continue };
-            for (name, value) in *mine {
-                if let Some(other) = theirs.get(name).filter(|other| **other != 0.0) {
-                    values.entry(name).or_default().push(value / other);
-                }
-            }
+    for other in others {
+        for metric in rounds.metrics(first) {
+            ratios.extend(Ratio::of(metric, first, other, &rounds.ratios(first, other, metric)));
         }
-        let (system, against) = (first_round[0].0, first_round[position].0);
-        ratios.extend(values.into_iter().filter_map(|(metric, values)| {
-            Some(Ratio { metric: metric.to_owned(), system, against, spread: Spread::of(values)? })
-        }));
     }
     ratios
 }
 
-impl Spread {
-    fn of(mut values: Vec<f64>) -> Option<Self> {
-        values.sort_unstable_by(f64::total_cmp);
-        let (min, max) = (*values.first()?, *values.last()?);
-        let middle = values.len() / 2;
-        let median = if values.len() % 2 == 1 {
-            values[middle]
-        } else {
-            f64::midpoint(values[middle - 1], values[middle])
-        };
-        Some(Self { min, median, max })
-    }
+fn histogram(system: &str, rounds: &Rounds) -> Option<HistogramRecord> {
+    let all = rounds.round_trips(system);
+    (!all.is_empty()).then(|| HistogramRecord {
+        system: system.to_owned(),
+        count: all.len(),
+        percentiles: all.percentiles(),
+    })
 }
 
 const SCHEMA_VERSION: u32 = 1;
+/// No result of any sensible comparison is longer.
+const FILE_MAX: u64 = 64 << 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rounds::tests::rounds;
 
-    fn metrics(entries: &[(&str, f64)]) -> Metrics {
-        entries.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect()
+    #[test]
+    fn the_first_system_is_set_against_each_other_one() {
+        let rounds = rounds(&[
+            (0, "a", false, &[("x", 2.0), ("y", 1.0)]),
+            (0, "b", false, &[("x", 1.0), ("y", 1.0)]),
+            (0, "c", false, &[("x", 4.0)]),
+        ]);
+        let all = ratios(&["a", "b", "c"], &rounds);
+        let told: Vec<_> =
+            all.iter().map(|it| (&*it.metric, &*it.system, &*it.against, it.spread.median)).collect();
+        assert_eq!(told, [("x", "a", "b", 2.0), ("y", "a", "b", 1.0), ("x", "a", "c", 0.5)]);
+        assert!(ratios(&["a"], &rounds).is_empty());
     }
 
     #[test]
-    fn a_spread_is_minimum_median_and_maximum() {
-        assert_eq!(Spread::of(vec![3.0, 1.0, 2.0]), Some(Spread { min: 1.0, median: 2.0, max: 3.0 }));
-        assert_eq!(Spread::of(vec![4.0, 1.0]), Some(Spread { min: 1.0, median: 2.5, max: 4.0 }));
-        assert_eq!(Spread::of(vec![]), None);
-    }
-
-    #[test]
-    fn each_system_is_summed_up_over_its_rounds() {
-        let (a0, b0) = (metrics(&[("x", 1.0), ("only_once", 7.0)]), metrics(&[("x", 10.0)]));
-        let (a1, b1) = (metrics(&[("x", 3.0)]), metrics(&[("x", 30.0)]));
-        let summary = summarize(&[vec![("a", &a0), ("b", &b0)], vec![("a", &a1), ("b", &b1)]]);
-        assert_eq!((summary[0].system, summary[1].system), ("a", "b"));
-        assert_eq!(summary[0].metrics["x"], Spread { min: 1.0, median: 2.0, max: 3.0 });
-        assert_eq!(summary[0].metrics["only_once"].median, 7.0);
-        assert_eq!(summary[1].metrics["x"].max, 30.0);
-    }
-
-    #[test]
-    fn ratios_are_taken_within_a_round() {
-        let (a0, b0) = (metrics(&[("x", 1.0), ("zero", 1.0)]), metrics(&[("x", 2.0), ("zero", 0.0)]));
-        let (a1, b1) = (metrics(&[("x", 8.0)]), metrics(&[("x", 2.0), ("theirs", 1.0)]));
-        let ratios = ratios(&[vec![("a", &a0), ("b", &b0)], vec![("a", &a1), ("b", &b1)]]);
-        assert_eq!(ratios.len(), 1);
-        assert_eq!((ratios[0].metric.as_str(), ratios[0].system, ratios[0].against), ("x", "a", "b"));
-        assert_eq!(ratios[0].spread, Spread { min: 0.5, median: 2.25, max: 4.0 });
-    }
-
-    #[test]
-    fn one_system_has_no_ratios() {
-        let a = metrics(&[("x", 1.0)]);
-        assert!(ratios(&[vec![("a", &a)]]).is_empty());
+    fn round_trips_are_kept_as_percentiles() {
+        let record = histogram("a", &rounds(&[(0, "a", false, &[]), (1, "a", false, &[])])).unwrap();
+        assert_eq!(record.count, 2);
+        let (percent, us) = *record.percentiles.last().unwrap();
+        assert!(percent == 100.0 && (us / 20.0 - 1.0).abs() < 2e-3, "{record:?}");
     }
 }

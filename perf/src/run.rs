@@ -1,18 +1,19 @@
 //! The commands that measure: `run` and `client`.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 
-use crate::cli::{ClientFlags, OutputFlags, RunFlags};
+use crate::cli::{ClientFlags, OutputFlags, PlacementFlags, RunFlags};
 use crate::cpus::Cpus;
 use crate::interrupt::{EXIT_INTERRUPTED, Interrupt};
 use crate::job::Load;
-use crate::measure::{Peer, Plan, Round, measure};
+use crate::measure::{Peer, Plan, measure};
+use crate::output::OutputFile;
 use crate::progress::Progress;
 use crate::result::ResultFile;
+use crate::rounds::Rounds;
 use crate::scenario::{self, CountedAt, Scenario};
 use crate::summary::summary;
 use crate::systems::{self, System};
@@ -31,8 +32,9 @@ pub(crate) fn run(flags: &RunFlags) -> Result<ExitCode> {
     for scenario in &scenarios {
         admit(*scenario, system, &load)?;
     }
-    let (server_cpus, client_cpus) = place(flags)?;
+    let (server_cpus, client_cpus) = place(&flags.placement)?;
     let plan = |scenario| Plan {
+        name: system.name(),
         system,
         scenario,
         load: &load,
@@ -55,6 +57,7 @@ pub(crate) fn client(flags: &ClientFlags) -> Result<ExitCode> {
     admit(scenario, system, &load)?;
     check_cpus(flags.client_cpus.as_ref(), &Cpus::allowed()?)?;
     let plan = Plan {
+        name: system.name(),
         system,
         scenario,
         load: &load,
@@ -67,13 +70,15 @@ pub(crate) fn client(flags: &ClientFlags) -> Result<ExitCode> {
 }
 
 fn carry_out(plans: &[Plan<'_>], output: &OutputFlags) -> Result<ExitCode> {
-    if cfg!(debug_assertions) {
-        eprintln!(
-            "note: this is a debug build; its figures say nothing (cargo run --release -p qwormhole-perf)"
-        );
+    let paired = output.fail_if.iter().find(|threshold| threshold.pair().is_some());
+    if let Some(threshold) = paired {
+        bail!("--fail-if `{threshold}`: one system has no ratios; use compare");
     }
+    let mut json = output.json.as_deref().map(OutputFile::reserve).transpose()?;
+    let mut hgrm = output.hgrm.as_deref().map(OutputFile::reserve).transpose()?;
+    warn_of_debug_build();
     let interrupt = Interrupt::install()?;
-    let mut rounds = Vec::new();
+    let mut rounds = Rounds::default();
     for (number, plan) in plans.iter().enumerate() {
         let progress =
             Progress::new(output.quiet, format!("{} on {}", plan.scenario.name(), plan.system.name()));
@@ -82,22 +87,30 @@ fn carry_out(plans: &[Plan<'_>], output: &OutputFlags) -> Result<ExitCode> {
             break;
         };
         print(&summary(plan, &round), number > 0)?;
-        save(plan, &round, output)?;
-        rounds.push(round);
+        rounds.push(number, round);
         if interrupt.was_interrupted() {
             break;
+        }
+    }
+    // Files are of one scenario.
+    if let Some(plan) = plans.first().filter(|_| !rounds.is_empty()) {
+        if let Some(file) = &mut hgrm {
+            save_hgrm(&rounds, plan.name, file)?;
+        }
+        if let Some(file) = &mut json {
+            ResultFile::new(plan, &[plan.name], &rounds).write(file)?;
         }
     }
     verdict(&rounds, output, interrupt.was_interrupted())
 }
 
 /// The exit code: what was lost or corrupt is an error, then an interrupt, then what `--fail-if` says.
-fn verdict(rounds: &[Round], output: &OutputFlags, interrupted: bool) -> Result<ExitCode> {
-    let total = |name: &str| rounds.iter().filter_map(|round| round.metrics.get(name)).sum::<f64>();
-    let (lost, corrupt) = (total("lost_messages"), total("corrupt_messages"));
+fn verdict(rounds: &Rounds, output: &OutputFlags, interrupted: bool) -> Result<ExitCode> {
+    let (lost, corrupt) = (rounds.total("lost_messages"), rounds.total("corrupt_messages"));
     let mut failed = false;
     for threshold in &output.fail_if {
-        let mut values = rounds.iter().filter_map(|round| round.metrics.get(threshold.metric())).peekable();
+        let values = rounds.iter().filter_map(|(_, round)| round.metrics.get(threshold.metric()));
+        let mut values = values.peekable();
         let measured = values.peek().is_some();
         ensure!(measured || interrupted, "--fail-if: `{}` was not measured here", threshold.metric());
         for value in values.filter(|value| threshold.holds(**value)) {
@@ -138,7 +151,7 @@ fn admit(scenario: &dyn Scenario, system: &dyn System, load: &Load) -> Result<()
 }
 
 /// Which CPUs the two processes use: those asked for, else one each if there are two.
-fn place(flags: &RunFlags) -> Result<(Option<Cpus>, Option<Cpus>)> {
+pub(crate) fn place(flags: &PlacementFlags) -> Result<(Option<Cpus>, Option<Cpus>)> {
     let allowed = Cpus::allowed()?;
     let two = allowed.as_slice().len() >= 2;
     let choose =
@@ -159,7 +172,7 @@ fn check_cpus(cpus: Option<&Cpus>, allowed: &Cpus) -> Result<()> {
     Ok(())
 }
 
-fn print(text: &str, apart: bool) -> Result<()> {
+pub(crate) fn print(text: &str, apart: bool) -> Result<()> {
     let mut out = std::io::stdout().lock();
     if apart {
         writeln!(out)?;
@@ -168,19 +181,22 @@ fn print(text: &str, apart: bool) -> Result<()> {
     Ok(out.flush()?)
 }
 
-fn save(plan: &Plan<'_>, round: &Round, output: &OutputFlags) -> Result<()> {
-    if let Some(path) = &output.hgrm {
-        ensure!(!round.round_trips.is_empty(), "--hgrm: {} measures no round trips", plan.scenario.name());
-        let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-        let mut file = BufWriter::new(file);
-        round.round_trips.write_hgrm(&mut file)?;
-        file.flush()?;
-    }
-    match &output.json {
-        Some(path) => ResultFile::new(plan, &[vec![round]]).write(path),
-        None => Ok(()),
+/// Writes the round trips of one system for plotters.
+pub(crate) fn save_hgrm(rounds: &Rounds, system: &str, file: &mut OutputFile) -> Result<()> {
+    let round_trips = rounds.round_trips(system);
+    ensure!(!round_trips.is_empty(), "--hgrm: no round trips were measured");
+    let mut text = Vec::new();
+    round_trips.write_hgrm(&mut text)?;
+    file.write(&text)
+}
+
+pub(crate) fn warn_of_debug_build() {
+    if cfg!(debug_assertions) {
+        eprintln!(
+            "note: this is a debug build; its figures say nothing (cargo run --release -p qwormhole-perf)"
+        );
     }
 }
 
 /// The exit code when a `--fail-if` holds.
-const EXIT_THRESHOLD: u8 = 99;
+pub(crate) const EXIT_THRESHOLD: u8 = 99;

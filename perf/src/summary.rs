@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::cpus::Cpus;
+use crate::figure::grouped;
 use crate::measure::{Plan, Round};
 
 /// The round in a few aligned lines.
@@ -49,7 +50,8 @@ pub(crate) fn summary(plan: &Plan<'_>, round: &Round) -> String {
     lines.0
 }
 
-fn load(plan: &Plan<'_>) -> String {
+/// The load in words.
+pub(crate) fn load(plan: &Plan<'_>) -> String {
     let load = plan.load;
     let mut text = format!("{} B messages", load.size);
     let plural = if load.connections == 1 { "" } else { "s" };
@@ -65,7 +67,8 @@ fn load(plan: &Plan<'_>) -> String {
     text
 }
 
-fn placement(plan: &Plan<'_>) -> String {
+/// Where the processes run, in words.
+pub(crate) fn placement(plan: &Plan<'_>) -> String {
     let place = |cpus: &Option<Cpus>| match cpus {
         Some(cpus) => format!("CPU {cpus}"),
         None => String::from("any CPU"),
@@ -91,36 +94,10 @@ fn syscalls(round: &Round) -> Option<String> {
     Some(format!("{calls:.4} per msg{client} ({source}){spins}"))
 }
 
-/// A whole number with its digits in groups of three.
-fn grouped(value: f64) -> String {
-    let digits = format!("{value:.0}");
-    let mut text = String::new();
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 struct Lines(String);
 
 impl Lines {
     fn put(&mut self, label: &str, text: &str) {
         let _ = writeln!(self.0, "  {label:<16}{text}");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn digits_are_grouped() {
-        assert_eq!(grouped(0.4), "0");
-        assert_eq!(grouped(999.0), "999");
-        assert_eq!(grouped(1000.0), "1,000");
-        assert_eq!(grouped(12_345_678.9), "12,345,679");
     }
 }

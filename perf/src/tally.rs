@@ -135,7 +135,14 @@ impl Tally {
             sent: self.sent(),
             received: self.received(),
             enters: None,
+            rtt_p99_ns: None,
         }
+    }
+
+    /// The 99th percentile of the round trips so far, in nanoseconds.
+    pub(crate) fn rtt_p99_ns(&self) -> Option<u64> {
+        let round_trips = self.round_trips();
+        (!round_trips.is_empty()).then(|| (round_trips.percentile_us(99.0) * 1e3) as u64)
     }
 
     pub(crate) fn outcome(&self) -> Outcome {

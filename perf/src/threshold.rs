@@ -7,9 +7,10 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::metric;
 
-/// One `--fail-if 'METRIC OP VALUE'`.
+/// One `--fail-if 'METRIC OP VALUE'`, or `'A/B METRIC OP VALUE'` about the ratio of two systems.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Threshold {
+    pair: Option<(String, String)>,
     metric: String,
     comparison: Comparison,
     value: f64,
@@ -31,6 +32,16 @@ impl Threshold {
         &self.metric
     }
 
+    /// The two systems whose ratio decides.
+    pub(crate) fn pair(&self) -> Option<(&str, &str)> {
+        self.pair.as_ref().map(|(system, against)| (system.as_str(), against.as_str()))
+    }
+
+    /// Where the decision changes.
+    pub(crate) const fn value(&self) -> f64 {
+        self.value
+    }
+
     /// Whether a measured value makes the run fail.
     pub(crate) fn holds(&self, measured: f64) -> bool {
         match self.comparison {
@@ -48,7 +59,8 @@ impl FromStr for Threshold {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let form = || format!("`{text}`: write METRIC OP VALUE, such as 'rtt_us_p99 > 200'");
+        let form =
+            || format!("`{text}`: write METRIC OP VALUE, such as 'rtt_us_p99 > 200', or A/B METRIC OP VALUE");
         let at = text.find(['<', '>', '=', '!']).with_context(form)?;
         let (metric, rest) = text.split_at(at);
         let (comparison, value) = OPERATORS
@@ -57,19 +69,33 @@ impl FromStr for Threshold {
             .with_context(form)?;
         let value: f64 =
             value.trim().parse().ok().filter(|value: &f64| value.is_finite()).with_context(form)?;
-        let metric = metric.trim().to_owned();
+        let (pair, metric) = match metric.split_whitespace().collect::<Vec<_>>()[..] {
+            [metric] => (None, metric.to_owned()),
+            [pair, metric] => (Some(systems(pair).with_context(form)?), metric.to_owned()),
+            _ => bail!(form()),
+        };
         if !metric::is_known(&metric) {
             bail!("`{metric}` is no metric; there are: {}", metric::names().collect::<Vec<_>>().join(", "));
         }
-        Ok(Self { metric, comparison, value })
+        Ok(Self { pair, metric, comparison, value })
     }
 }
 
 impl fmt::Display for Threshold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((system, against)) = &self.pair {
+            write!(f, "{system}/{against} ")?;
+        }
         let sign = OPERATORS.iter().find(|(_, comparison)| *comparison == self.comparison);
         write!(f, "{} {} {}", self.metric, sign.map_or("", |(sign, _)| sign), self.value)
     }
+}
+
+/// Two names with a slash between.
+fn systems(pair: &str) -> Option<(String, String)> {
+    let (system, against) = pair.split_once('/')?;
+    let both = !system.is_empty() && !against.is_empty() && !against.contains('/');
+    both.then(|| (system.to_owned(), against.to_owned()))
 }
 
 /// Longer signs first, so that `<=` is not read as `<`.
@@ -110,6 +136,11 @@ mod tests {
             "rtt_us_p99 = 3",
             "> 3",
             "msgs_per_s < NaN",
+            "a/b/c msgs_per_s < 1",
+            "a/ msgs_per_s < 1",
+            "a b msgs_per_s < 1",
+            "a msgs_per_s < 1",
+            "a/b < 1",
         ] {
             assert!(bad.parse::<Threshold>().is_err(), "{bad}");
         }
@@ -120,5 +151,8 @@ mod tests {
     #[test]
     fn it_is_shown_as_it_is_written() {
         assert_eq!("msgs_per_s<=3".parse::<Threshold>().unwrap().to_string(), "msgs_per_s <= 3");
+        let ratio: Threshold = "engine/engine#2  msgs_per_s>=0.9".parse().unwrap();
+        assert_eq!(ratio.to_string(), "engine/engine#2 msgs_per_s >= 0.9");
+        assert_eq!(ratio.pair(), Some(("engine", "engine#2")));
     }
 }

@@ -166,6 +166,7 @@ mod tests {
             sent: 0,
             received,
             enters: Some(Enters { work, spin }),
+            rtt_p99_ns: None,
         }
     }
 

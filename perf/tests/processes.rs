@@ -4,11 +4,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Read;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::OpenptFlags;
 
 #[test]
 fn killing_the_parent_leaves_no_orphan() {
@@ -49,6 +51,57 @@ fn an_interrupt_ends_both_processes_and_prints_what_was_measured() {
     }
 }
 
+#[test]
+fn an_interrupted_comparison_prints_and_saves_what_was_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("out.json");
+    let flags = ["compare", "echo", "--systems", "fallback,fallback", "--rounds", "100"];
+    let run = LongRun::start_with(&[&flags[..], &["--json", file.to_str().unwrap()]].concat());
+    let children = run.children.clone();
+    signal(run.parent.id(), Signal::INT);
+    let output = run.finish();
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        text.contains("echo, 1 round  (partial: interrupted)") && text.contains("msgs_per_s"),
+        "{output:?}"
+    );
+    let result: serde_json::Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    assert_eq!(result["params"]["partial"], true);
+    assert_eq!(result["rounds"].as_array().unwrap().len(), 1);
+    assert_eq!(result["rounds"][0]["partial"], true);
+    assert!(children.iter().all(|&child| !is_alive(child)), "an orphan is left");
+}
+
+#[test]
+fn a_terminal_shows_throughput_and_percentile_while_it_is_measured() {
+    let terminal = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    rustix::pty::grantpt(&terminal).unwrap();
+    rustix::pty::unlockpt(&terminal).unwrap();
+    let name = rustix::pty::ptsname(&terminal, Vec::new()).unwrap();
+    let name = name.to_str().unwrap();
+    let end = fs::OpenOptions::new().read(true).write(true).open(name).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_qwormhole-perf"))
+        .args(["compare", "pingpong", "--systems", "fallback", "--rounds", "2", "--duration", "800ms"])
+        .args(["--warmup", "0"])
+        .env("TERM", "xterm")
+        .stdout(Stdio::null())
+        .stderr(end)
+        .spawn()
+        .unwrap();
+    let reader = thread::spawn(move || {
+        let mut shown = Vec::new();
+        // Ends with an error when nobody has the other end any more.
+        let _ = fs::File::from(terminal).read_to_end(&mut shown);
+        String::from_utf8_lossy(&shown).into_owned()
+    });
+    assert!(child.wait().unwrap().success());
+    let shown = reader.join().unwrap();
+    for part in ["round 1 of 2, fallback", "round 2 of 2, fallback", " msgs/s, p99 ", " us"] {
+        assert!(shown.contains(part), "{part}: {shown:?}");
+    }
+}
+
 /// A run that would take minutes; killed when dropped.
 struct LongRun {
     parent: Child,
@@ -59,9 +112,13 @@ struct LongRun {
 impl LongRun {
     /// Starts, and waits until the client has worked for a while: it is measuring then.
     fn start() -> Self {
+        Self::start_with(&["run", "echo", "--system", "fallback"])
+    }
+
+    fn start_with(flags: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_qwormhole-perf"));
-        command.args(["run", "echo", "--system", "fallback", "--depth", "16", "--duration", "300s"]);
-        command.args(["--warmup", "0"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(flags).args(["--depth", "16", "--duration", "300s", "--warmup", "0"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut run = Self { parent: command.spawn().unwrap(), children: Vec::new() };
         let parent = run.parent.id();
         eventually("two processes are started", || children_of(parent).len() == 2);

@@ -3,15 +3,16 @@
 use std::fs;
 use std::path::Path;
 
-/// A text file, by its path from the repository's root.
+/// A file, by its path from the repository's root.
 #[derive(Debug)]
 pub(crate) struct File {
     pub(crate) path: String,
+    /// Empty where it is no text, such as a picture.
     pub(crate) text: String,
     pub(crate) executable: bool,
 }
 
-/// All text files that belong to the repository.
+/// All files that belong to the repository.
 #[derive(Debug)]
 pub(crate) struct Tree {
     pub(crate) files: Vec<File>,
@@ -65,7 +66,9 @@ fn read_folder(root: &Path, folder: &str, files: &mut Vec<File>) {
         }
         if kind.is_dir() {
             read_folder(root, &path, files);
-        } else if let Ok(text) = fs::read_to_string(entry.path()) {
+        } else {
+            let bytes = fs::read(entry.path()).expect("a readable file");
+            let text = String::from_utf8(bytes).unwrap_or_default();
             files.push(File { executable: is_executable(&entry), path, text });
         }
     }
