@@ -35,7 +35,7 @@ fn obey() -> Result<()> {
     if let Some(cpus) = &job.cpus {
         cpus.pin()?;
     }
-    allow_open_files(job.load.connections)?;
+    allow_open_files(job.load.connections + job.load.attackers)?;
     let tally = Arc::new(Tally::new());
     let part = start(&job, &tally)?;
     report(&Report::Ready(Ready {
@@ -47,6 +47,7 @@ fn obey() -> Result<()> {
             Command::Begin => tally.enter(Phase::Measure),
             Command::End => tally.enter(Phase::CoolDown),
             Command::Look => (),
+            Command::Pace(pace) => tally.set_pace(pace),
             Command::Stop { expected } => return stop(part, &tally, expected),
         }
         report(&Report::Snapshot(Snapshot { enters: part.enters(), ..tally.snapshot() }));

@@ -4,6 +4,7 @@ mod engine;
 mod engine_unix;
 mod fallback;
 mod handlers;
+mod publish;
 mod qwormhole;
 
 use std::sync::Arc;
@@ -48,6 +49,16 @@ pub(crate) trait System: Sync {
         Ok(())
     }
 
+    /// Whether its echo server works for [`Load::think`](crate::job::Load) on each message, with
+    /// [`think`](crate::think::think).
+    ///
+    /// # Errors
+    ///
+    /// Why it does not.
+    fn thinks(&self) -> Result<(), &'static str> {
+        Err("its server has no handler time (--think)")
+    }
+
     /// Whether its client can play this role.
     ///
     /// # Errors
@@ -65,6 +76,9 @@ pub(crate) enum ServerRole {
     Echo,
     /// Checks and counts them.
     Sink,
+    /// Once all subscribers are connected, sends message after message to every connection; slow subscribers
+    /// slow it; nothing is lost.
+    Publish,
 }
 
 /// What a client does.
