@@ -35,7 +35,7 @@ fn obey() -> Result<()> {
     if let Some(cpus) = &job.cpus {
         cpus.pin()?;
     }
-    allow_open_files(job.load.connections)?;
+    allow_open_files(job.load.connections + job.load.attackers)?;
     let tally = Arc::new(Tally::new());
     let part = start(&job, &tally)?;
     report(&Report::Ready(Ready {
@@ -49,6 +49,7 @@ fn obey() -> Result<()> {
             Command::End => tally.enter(Phase::CoolDown),
             Command::Show => rtt_p99_ns = tally.rtt_p99_ns(),
             Command::Look => (),
+            Command::Pace(pace) => tally.set_pace(pace),
             Command::Stop { expected } => return stop(part, &tally, expected),
         }
         report(&Report::Snapshot(Snapshot { enters: part.enters(), rtt_p99_ns, ..tally.snapshot() }));

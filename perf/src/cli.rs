@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::cpus::Cpus;
 use crate::duration::parse_duration;
 use crate::job::Load;
+use crate::slicing::Slicing;
 use crate::threshold::Threshold;
 
 mod compare;
@@ -96,7 +97,7 @@ pub(crate) struct ServerFlags {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ClientFlags {
-    /// What to measure: pingpong or echo
+    /// What to measure: pingpong, echo, rate or churn
     #[arg(default_value = "pingpong")]
     pub(crate) scenario: String,
     /// What the client's end is in pingpong
@@ -131,12 +132,27 @@ pub(crate) struct LoadFlags {
     /// Payload of each message in bytes, up to 4 MiB
     #[arg(long, value_name = "BYTES", default_value_t = 64)]
     size: usize,
-    /// Connections (echo)
+    /// Connections; in fanout the subscribers, in overload the honest peers
     #[arg(long, value_name = "N", default_value_t = 1)]
     connections: usize,
-    /// Requests in flight on each connection (echo)
+    /// Requests in flight on each connection (echo, rate, overload); 1 waits for each reply
     #[arg(long, value_name = "N", default_value_t = 1)]
     depth: usize,
+    /// Messages per second over all connections, as an open loop (rate, overload) [default: closed loop]
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    rate: u64,
+    /// How long the server's handler works on each message (rate)
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = parse_duration)]
+    think: Duration,
+    /// 95 % messages of 256 B and 5 % of 1 MiB, these on connections of their own (steps)
+    #[arg(long)]
+    mixed: bool,
+    /// How qwormhole slices large frames: off, auto or a number of bytes (steps)
+    #[arg(long, value_name = "HOW")]
+    slicing: Option<Slicing>,
+    /// Connections that misuse the server (overload) [default: 16]
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    attackers: usize,
     /// Send from a thread of its own, not from the connection's (send-one)
     #[arg(long)]
     from_thread: bool,
@@ -155,12 +171,24 @@ impl LoadFlags {
         let bytes = in_flight.and_then(|all| all.checked_mul(self.size + 64));
         let fits = bytes.is_some_and(|bytes| bytes <= IN_FLIGHT_MAX);
         ensure!(fits, "--connections x --depth x --size is above {} GiB in flight", IN_FLIGHT_MAX >> 30);
+        ensure!(
+            self.rate <= RATE_MAX,
+            "--rate {}: nothing here sends above {RATE_MAX} per second",
+            self.rate
+        );
+        ensure!(self.attackers <= ATTACKERS_MAX, "--attackers: at most {ATTACKERS_MAX}");
+        let size = if self.mixed { MIXED_SIZE } else { self.size };
         Ok(Load {
-            size: self.size,
+            size,
             connections: self.connections,
             depth: self.depth,
             from_thread: self.from_thread,
             tls: self.tls,
+            rate: self.rate,
+            think: self.think,
+            mixed: self.mixed,
+            attackers: self.attackers,
+            slicing: self.slicing,
             duration: self.duration,
             warmup: self.warmup,
             cooldown: self.cooldown,
@@ -190,6 +218,11 @@ pub(crate) struct OutputFlags {
 const SIZE_MAX: usize = 4 << 20;
 /// What the load generator may hold in memory.
 const IN_FLIGHT_MAX: usize = 4 << 30;
+/// Messages per second.
+const RATE_MAX: u64 = 100_000_000;
+const ATTACKERS_MAX: usize = 10_000;
+/// Payload of the small messages of a mix.
+const MIXED_SIZE: usize = 256;
 
 const ABOUT: &str = "\
 Measures qwormhole over real sockets between real processes.

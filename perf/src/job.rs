@@ -1,12 +1,15 @@
 //! What the parent and its two processes say to each other: one JSON value per line, commands on the child's
 //! standard input, reports on its standard output.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::cpus::Cpus;
+use crate::pace::Pace;
+use crate::slicing::Slicing;
 
 /// The first line that a child reads.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -76,6 +79,15 @@ pub(crate) struct Load {
     pub(crate) from_thread: bool,
     /// Over TLS 1.3.
     pub(crate) tls: bool,
+    /// Messages per second over all connections; 0 is a closed loop.
+    pub(crate) rate: u64,
+    /// How long the server's handler works on each message.
+    pub(crate) think: Duration,
+    /// 5 % of the messages are large ones, on connections of their own.
+    pub(crate) mixed: bool,
+    /// Connections that misuse the server; 0 leaves their number to the scenario.
+    pub(crate) attackers: usize,
+    pub(crate) slicing: Option<Slicing>,
     pub(crate) duration: Duration,
     pub(crate) warmup: Duration,
     pub(crate) cooldown: Duration,
@@ -92,6 +104,8 @@ pub(crate) enum Command {
     Show,
     /// Answered with a snapshot.
     Look,
+    /// Clients send in another manner. Answered with a snapshot.
+    Pace(Pace),
     /// A client stops sending and collects what is under way; a server waits for that many messages, if
     /// told. Answered with an outcome, after which the child exits.
     Stop { expected: Option<u64> },
@@ -140,6 +154,8 @@ pub(crate) struct Snapshot {
     pub(crate) cpu_ns: u64,
     pub(crate) sent: u64,
     pub(crate) received: u64,
+    /// Messages that an open loop should have sent by now.
+    pub(crate) due: u64,
     /// System calls the process has counted itself; `None` where it counts none.
     pub(crate) enters: Option<Enters>,
     /// The 99th percentile of the window's round trips so far; only for the progress display, and `None` where
@@ -157,11 +173,13 @@ pub(crate) struct Enters {
 }
 
 /// How a child's part ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Outcome {
     pub(crate) sent: u64,
     pub(crate) received: u64,
     pub(crate) corrupt: u64,
     /// Round trips of the measured window: nanoseconds, and how often.
     pub(crate) round_trips: Vec<(u64, u64)>,
+    /// Metrics that only this process can tell.
+    pub(crate) figures: BTreeMap<String, f64>,
 }

@@ -1,7 +1,5 @@
 //! One round: two processes, a window of time, what happened in it.
 
-use std::fs;
-use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -9,7 +7,9 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use crate::cpus::Cpus;
 use crate::interrupt::{Event, Events, Interrupt};
 use crate::job::{Backend, Command, Job, Load, Outcome, Ready, Report, Side, Snapshot, Tls};
+use crate::memory;
 use crate::metric::Metrics;
+use crate::pace::Pace;
 use crate::peer::tls::self_signed;
 use crate::process::Process;
 use crate::progress::{Live, Progress};
@@ -17,6 +17,7 @@ use crate::record::Recorder;
 use crate::scenario::{CountedAt, Scenario};
 use crate::syscalls::SyscallCounter;
 use crate::systems::{System, TlsUse};
+use crate::wakeups::Wakeups;
 use crate::window::{SyscallSource, Syscalls, Window};
 
 /// What is to be measured.
@@ -41,6 +42,20 @@ impl Plan<'_> {
     /// A fresh certificate, if they do.
     fn certificate(&self) -> Result<Option<Tls>> {
         self.speaks_tls().then(self_signed).transpose()
+    }
+
+    fn job(&self, side: Side, address: String, tls: Option<Tls>) -> Job {
+        let cpus = if side == Side::Server { &self.server_cpus } else { &self.client_cpus };
+        Job {
+            side,
+            system: self.system.name().to_owned(),
+            scenario: self.scenario.name().to_owned(),
+            load: self.load.clone(),
+            address,
+            cpus: cpus.clone(),
+            token: self.peer.as_ref().and_then(|peer| peer.token).map(str::to_owned),
+            tls,
+        }
     }
 }
 
@@ -78,50 +93,58 @@ pub(crate) fn measure(plan: &Plan<'_>, interrupt: &Interrupt, progress: &Progres
         events: interrupt.events(),
         server: None,
         client: None,
+        backend: None,
         interrupted: false,
         done: None,
         early: Vec::new(),
         looks: 0,
-        counted_at: plan.scenario.counted_at().side(),
+        counted_at: plan.scenario.counted_at(),
+        tls: plan.certificate()?,
         progress,
     };
-    let (server, client) = stage.start(plan)?;
-    stage.run_for("warm-up", plan.load.warmup)?;
-    if stage.interrupted {
+    let Taken { windows, figures } = plan.scenario.conduct(&mut stage, plan)?;
+    if windows.is_empty() {
         return Ok(None);
     }
-    let begin = stage.snapshots(&Command::Begin)?;
-    stage.run_for("measuring", plan.load.duration)?;
-    let end = stage.snapshots(&Command::End)?;
-    let server_rss_bytes = stage.server.as_ref().and_then(|server| resident_bytes(server.id()));
     let partial = stage.interrupted;
-    let syscalls = stage.count_syscalls(plan.load.duration)?;
     stage.run_for("cool-down", plan.load.cooldown)?;
-    let (server_outcome, outcome) = stage.finish(plan.scenario.counted_at())?;
-    let window = Window {
-        counted_at: plan.scenario.counted_at(),
-        wire_bytes_per_msg: plan.scenario.wire_bytes(plan.load.size),
-        server: begin.0.zip(end.0),
-        client: (begin.1, end.1),
-        syscalls,
-        server_rss_bytes,
-    };
+    let (server_outcome, outcome) = stage.finish()?;
     let round_trips = Recorder::from_counts(&outcome.round_trips)?;
-    let arrived = server_outcome.as_ref().filter(|_| plan.scenario.counted_at() == CountedAt::Server);
+    let nothing = Recorder::new();
+    let mut metrics = Metrics::new();
+    for window in &windows {
+        metrics.extend(window.metrics(if window.label.is_none() { &round_trips } else { &nothing })?);
+    }
+    let arrived = server_outcome.as_ref().filter(|_| stage.counted_at == CountedAt::Server);
     let arrived = arrived.unwrap_or(&outcome);
-    let corrupt = arrived.corrupt;
-    let metrics = window.metrics(&round_trips, outcome.sent.saturating_sub(arrived.received), corrupt)?;
-    let syscalls_from = window.syscalls_from().filter(|_| metrics.contains_key("server_syscalls_per_msg"));
-    let backend = server.and_then(|ready| ready.backend).or(client.backend);
-    let (system, checked) = (plan.name.to_owned(), arrived.received);
+    let lost = outcome.sent.saturating_sub(arrived.received);
+    metrics.insert(String::from("lost_messages"), lost as f64);
+    metrics.insert(String::from("corrupt_messages"), arrived.corrupt as f64);
+    metrics.extend(outcome.figures.clone());
+    metrics.extend(figures);
+    let told = |window: &Window| window.syscalls_from();
+    let counted = metrics.keys().any(|name| name.starts_with("server_syscalls_per_msg"));
+    let syscalls_from = windows.iter().find_map(told).filter(|_| counted);
+    let (system, checked, backend) = (plan.name.to_owned(), arrived.received, stage.backend.take());
     Ok(Some(Round { system, backend, metrics, round_trips, checked, syscalls_from, partial }))
 }
 
+/// What a scenario took of a round.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    /// None when the round was interrupted before the first one.
+    pub(crate) windows: Vec<Window>,
+    /// What does not come from a window alone; these win.
+    pub(crate) figures: Metrics,
+}
+
 /// The processes of a round and what comes from them.
-struct Stage<'a> {
+pub(crate) struct Stage<'a> {
     events: Events,
     server: Option<Process>,
     client: Option<Process>,
+    /// What the system runs on, where it tells.
+    backend: Option<Backend>,
     interrupted: bool,
     /// The process whose part is over and that may end.
     done: Option<Side>,
@@ -129,36 +152,75 @@ struct Stage<'a> {
     early: Vec<(Side, Report)>,
     /// Snapshots asked for the progress display that have not come yet.
     looks: u32,
-    counted_at: Side,
+    counted_at: CountedAt,
+    /// What both ends need to speak TLS, if they do.
+    tls: Option<Tls>,
     progress: &'a Progress,
 }
 
 impl Stage<'_> {
-    fn start(&mut self, plan: &Plan<'_>) -> Result<(Option<Ready>, Ready)> {
-        let tls = plan.certificate()?;
-        let job = |side, address: String, cpus: &Option<Cpus>, token: Option<&str>| Job {
-            side,
-            system: plan.system.name().to_owned(),
-            scenario: plan.scenario.name().to_owned(),
-            load: plan.load.clone(),
-            address,
-            cpus: cpus.clone(),
-            token: token.map(str::to_owned),
-            tls: tls.clone(),
-        };
-        let events: Sender<Event> = self.events.sender().clone();
-        let Some(peer) = &plan.peer else {
-            let job_server = job(Side::Server, plan.system.local_address(), &plan.server_cpus, None);
-            self.server = Some(Process::spawn(&job_server, &events)?);
-            let ready = self.ready(Side::Server)?;
-            let address = ready.address.clone().context("the server tells no address")?;
-            self.client =
-                Some(Process::spawn(&job(Side::Client, address, &plan.client_cpus, None), &events)?);
-            return Ok((Some(ready), self.ready(Side::Client)?));
-        };
-        let job_client = job(Side::Client, peer.address.to_owned(), &plan.client_cpus, peer.token);
-        self.client = Some(Process::spawn(&job_client, &events)?);
-        Ok((None, self.ready(Side::Client)?))
+    /// Starts the server, unless one runs already, and then the client, which begins to send.
+    pub(crate) fn start(&mut self, plan: &Plan<'_>) -> Result<()> {
+        let address = self.start_server(plan)?;
+        self.start_client(plan, address)
+    }
+
+    /// Starts the server, unless one runs already; where it is.
+    pub(crate) fn start_server(&mut self, plan: &Plan<'_>) -> Result<String> {
+        if let Some(peer) = &plan.peer {
+            return Ok(peer.address.to_owned());
+        }
+        let job = plan.job(Side::Server, plan.system.local_address(), self.tls.clone());
+        self.server = Some(Process::spawn(&job, self.events.sender())?);
+        let ready = self.ready(Side::Server)?;
+        self.backend = ready.backend;
+        ready.address.context("the server tells no address")
+    }
+
+    /// Starts the client.
+    pub(crate) fn start_client(&mut self, plan: &Plan<'_>, address: String) -> Result<()> {
+        let job = plan.job(Side::Client, address, self.tls.clone());
+        self.client = Some(Process::spawn(&job, self.events.sender())?);
+        let ready = self.ready(Side::Client)?;
+        self.backend = self.backend.take().or(ready.backend);
+        Ok(())
+    }
+
+    pub(crate) const fn was_interrupted(&self) -> bool {
+        self.interrupted
+    }
+
+    /// The server's process number, if it is ours.
+    pub(crate) fn server_id(&self) -> Option<u32> {
+        self.server.as_ref().map(Process::id)
+    }
+
+    /// Lets the client send in another manner.
+    pub(crate) fn pace(&mut self, pace: Pace) -> Result<()> {
+        self.snapshots(&Command::Pace(pace)).map(drop)
+    }
+
+    /// Measures for the plan's duration, and counts system calls afterwards.
+    pub(crate) fn window(&mut self, plan: &Plan<'_>, what: &str) -> Result<Window> {
+        let server = self.server_id();
+        let wakeups_before = server.and_then(Wakeups::read);
+        let begin = self.snapshots(&Command::Begin)?;
+        self.run_for(what, plan.load.duration)?;
+        let end = self.snapshots(&Command::End)?;
+        let wakeups = server.and_then(Wakeups::read).zip(wakeups_before);
+        Ok(Window {
+            label: None,
+            counted_at: self.counted_at,
+            asked_per_s: None,
+            shared: false,
+            rate_name: None,
+            wire_bytes_per_msg: Some(plan.scenario.wire_bytes(plan.load.size)),
+            server: begin.0.zip(end.0),
+            client: (begin.1, end.1),
+            server_rss_bytes: server.and_then(memory::resident_bytes),
+            wakeups: wakeups.map(|(after, before)| after.since(&before)),
+            syscalls: self.count_syscalls(plan.load.duration)?,
+        })
     }
 
     fn ready(&mut self, side: Side) -> Result<Ready> {
@@ -169,9 +231,9 @@ impl Stage<'_> {
     }
 
     /// Gives both processes a command; the server's and the client's snapshot.
-    fn snapshots(&mut self, command: &Command) -> Result<(Option<Snapshot>, Snapshot)> {
+    pub(crate) fn snapshots(&mut self, command: &Command) -> Result<(Option<Snapshot>, Snapshot)> {
         while self.looks > 0 {
-            self.snapshot(self.counted_at)?;
+            self.snapshot(self.counted_at.side())?;
             self.looks -= 1;
         }
         self.processes().for_each(|process| process.send(command));
@@ -187,7 +249,7 @@ impl Stage<'_> {
     }
 
     /// Lets the load run; shorter when interrupted.
-    fn run_for(&mut self, what: &str, duration: Duration) -> Result<()> {
+    pub(crate) fn run_for(&mut self, what: &str, duration: Duration) -> Result<()> {
         if duration.is_zero() {
             return Ok(());
         }
@@ -216,7 +278,7 @@ impl Stage<'_> {
     /// Asks for a snapshot for the progress display, one at a time.
     fn look(&mut self) {
         if self.looks == 0 {
-            let side = self.counted_at;
+            let side = self.counted_at.side();
             self.looks += 1;
             self.processes().filter(|it| it.side() == side).for_each(|it| it.send(&Command::Show));
         }
@@ -239,12 +301,12 @@ impl Stage<'_> {
     }
 
     /// Ends the client, then the server; what both counted.
-    fn finish(&mut self, counted_at: CountedAt) -> Result<(Option<Outcome>, Outcome)> {
+    fn finish(&mut self) -> Result<(Option<Outcome>, Outcome)> {
         let client = self.outcome(Side::Client, None)?;
         if self.server.is_none() {
             return Ok((None, client));
         }
-        let expected = (counted_at == CountedAt::Server).then_some(client.sent);
+        let expected = (self.counted_at == CountedAt::Server).then_some(client.sent);
         let server = self.outcome(Side::Server, expected)?;
         Ok((Some(server), client))
     }
@@ -325,13 +387,6 @@ impl Stage<'_> {
     fn processes(&mut self) -> impl Iterator<Item = &mut Process> {
         self.server.iter_mut().chain(&mut self.client)
     }
-}
-
-/// Memory of a process that is not swapped out; `None` when the process is gone.
-fn resident_bytes(process: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
 /// How long a process may take to start or to answer; it has five seconds itself to collect messages.

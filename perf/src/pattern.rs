@@ -39,6 +39,11 @@ pub(crate) struct Sequence {
 }
 
 impl Sequence {
+    /// Payload bytes of each message.
+    pub(crate) const fn size(&self) -> usize {
+        self.pattern.size
+    }
+
     /// The message at this place.
     #[inline]
     pub(crate) fn current(&self) -> &[u8] {

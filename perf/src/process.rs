@@ -28,7 +28,11 @@ impl Process {
     pub(crate) fn spawn(job: &Job, events: &mpsc::Sender<Event>) -> Result<Self> {
         let binary = std::env::current_exe().context("cannot find the own binary")?;
         // A process group of its own: Ctrl-C reaches the parent only, which then asks for results so far.
-        let mut child = Command::new(binary)
+        let mut command = Command::new(binary);
+        if let Some(slicing) = job.load.slicing {
+            slicing.apply(&mut command);
+        }
+        let mut child = command
             .arg(CHILD_COMMAND)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

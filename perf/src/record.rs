@@ -6,6 +6,8 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use hdrhistogram::Histogram;
 
+use crate::metric::Metrics;
+
 /// A histogram of round-trip times with three significant digits, up to 60 s; longer ones
 /// count as 60 s.
 #[derive(Clone, Debug)]
@@ -60,6 +62,18 @@ impl Recorder {
     /// The longest round trip in microseconds, to three digits.
     pub(crate) fn max_us(&self) -> f64 {
         to_us(self.0.max())
+    }
+
+    /// Adds the usual percentiles to `metrics`, such as `rtt_us_p99@70` for the name `rtt_us` and the suffix
+    /// `@70`; nothing when nothing was recorded.
+    pub(crate) fn put(&self, metrics: &mut Metrics, name: &str, suffix: &str) {
+        if self.is_empty() {
+            return;
+        }
+        for (short, percent) in [("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p999", 99.9)] {
+            metrics.insert(format!("{name}_{short}{suffix}"), self.percentile_us(percent));
+        }
+        metrics.insert(format!("{name}_max{suffix}"), self.max_us());
     }
 
     /// What another process needs to rebuild the histogram: values in nanoseconds and how often each occurred.

@@ -14,7 +14,7 @@ use crate::output::OutputFile;
 use crate::progress::Progress;
 use crate::result::ResultFile;
 use crate::rounds::Rounds;
-use crate::scenario::{self, CountedAt, Scenario};
+use crate::scenario::{self, Scenario};
 use crate::summary::summary;
 use crate::systems::{self, System};
 
@@ -50,8 +50,9 @@ pub(crate) fn run(flags: &RunFlags) -> Result<ExitCode> {
 pub(crate) fn client(flags: &ClientFlags) -> Result<ExitCode> {
     let load = flags.load.load()?;
     let scenario = scenario::find(&flags.scenario)?;
-    let answered = scenario.counted_at() == CountedAt::Client;
-    ensure!(answered, "`{}` needs both processes: use run; client takes pingpong and echo", scenario.name());
+    let takes: Vec<_> = scenario::ALL.iter().filter(|it| it.is_remote()).map(|it| it.name()).collect();
+    let (name, takes) = (scenario.name(), takes.join(", "));
+    ensure!(scenario.is_remote(), "`{name}` needs both processes: use run; client takes {takes}");
     scenario.check(&load)?;
     let system = pick(&flags.system, false)?;
     admit(scenario, system, &load)?;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use crate::cpus::Cpus;
 use crate::figure::grouped;
 use crate::measure::{Plan, Round};
+use crate::metric;
 
 /// The round in a few aligned lines.
 pub(crate) fn summary(plan: &Plan<'_>, round: &Round) -> String {
@@ -17,12 +18,16 @@ pub(crate) fn summary(plan: &Plan<'_>, round: &Round) -> String {
     lines.put("load", &load(plan));
     lines.put("placement", &placement(plan));
     let get = |name: &str| round.metrics.get(name).copied();
-    if let (Some(p50), Some(p90), Some(p99), Some(p999), Some(max)) =
-        (get("rtt_us_p50"), get("rtt_us_p90"), get("rtt_us_p99"), get("rtt_us_p999"), get("rtt_us_max"))
-    {
-        let text =
-            format!("p50 {p50:.1}   p90 {p90:.1}   p99 {p99:.1}   p99.9 {p999:.1}   max {max:.1}  (us)");
-        lines.put("round trip", &text);
+    for (label, name) in [("round trip", "rtt_us"), ("from sending", "raw_rtt_us")] {
+        if let Some(text) = percentiles(round, name, "") {
+            lines.put(label, &text);
+        }
+    }
+    if let Some(late) = get("late_starts") {
+        lines.put("late starts", &format!("{} messages left more than 1 ms after their time", grouped(late)));
+    }
+    if let (Some(p50), Some(p99)) = (get("spread_us_p50"), get("spread_us_p99")) {
+        lines.put("spread", &format!("p50 {p50:.1}   p99 {p99:.1}  (us from the first to the last arrival)"));
     }
     if let (Some(messages), Some(bytes)) = (get("msgs_per_s"), get("bytes_per_s")) {
         lines.put(
@@ -30,6 +35,12 @@ pub(crate) fn summary(plan: &Plan<'_>, round: &Round) -> String {
             &format!("{} msgs/s   {} bytes/s on the wire", grouped(messages), grouped(bytes)),
         );
     }
+    for (label, name) in [("deliveries", "deliveries_per_s"), ("connections", "connections_per_s")] {
+        if let Some(per_s) = get(name) {
+            lines.put(label, &format!("{}/s", grouped(per_s)));
+        }
+    }
+    put_parts(&mut lines, round);
     for side in ["server", "client"] {
         if let Some(cost) = get(&format!("{side}_cpu_ns_per_msg")) {
             let share = get(&format!("{side}_cpu_share"));
@@ -41,13 +52,46 @@ pub(crate) fn summary(plan: &Plan<'_>, round: &Round) -> String {
     if let Some(text) = syscalls(round) {
         lines.put("server syscalls", &text);
     }
+    if let (Some(share), Some(wakeups)) = (get("server_cpu_share"), get("wakeups_per_s")) {
+        let text = format!("{:.2} % of one CPU busy, woken {}/s", share * 100.0, grouped(wakeups));
+        lines.put("server activity", &text);
+    }
     if let Some(bytes) = get("server_rss_bytes") {
-        lines.put("server memory", &format!("{:.1} MiB resident", bytes / f64::from(1 << 20)));
+        let each = get("server_user_bytes_per_connection");
+        let each = each.map_or_else(String::new, |each| format!("   and {} B per connection", grouped(each)));
+        lines.put("server memory", &format!("{:.1} MiB resident{each}", bytes / f64::from(1 << 20)));
     }
     let (lost, corrupt) = (get("lost_messages").unwrap_or(0.0), get("corrupt_messages").unwrap_or(0.0));
     let checked = grouped(round.checked as f64);
     lines.put("checked", &format!("{checked} messages, every byte: {lost:.0} lost, {corrupt:.0} corrupt"));
     lines.0
+}
+
+/// A line for each part of a round that has figures of its own.
+fn put_parts(lines: &mut Lines, round: &Round) {
+    for part in metric::PARTS {
+        let Some(mut text) = percentiles(round, "rtt_us", &format!("@{part}")) else { continue };
+        let get = |name: &str| round.metrics.get(&format!("{name}@{part}")).copied();
+        if let Some(per_s) = get("msgs_per_s") {
+            let _ = write!(text, "   {} msgs/s", grouped(per_s));
+        }
+        if let Some(cost) = get("server_cpu_ns_per_msg") {
+            let _ = write!(text, "   server {cost:.0} ns/msg");
+        }
+        if let Some(settled) = get("settle_ms") {
+            let _ = write!(text, "   settled in {settled:.0} ms");
+        }
+        if let Some(bytes) = get("server_rss_bytes") {
+            let _ = write!(text, "   {:.1} MiB", bytes / f64::from(1 << 20));
+        }
+        lines.put(&format!("@{part}"), &text);
+    }
+}
+
+fn percentiles(round: &Round, name: &str, suffix: &str) -> Option<String> {
+    let get = |percentile| round.metrics.get(&format!("{name}_{percentile}{suffix}"));
+    let (p50, p90, p99, p999, max) = (get("p50")?, get("p90")?, get("p99")?, get("p999")?, get("max")?);
+    Some(format!("p50 {p50:.1}   p90 {p90:.1}   p99 {p99:.1}   p99.9 {p999:.1}   max {max:.1}  (us)"))
 }
 
 /// The load in words.
@@ -58,6 +102,15 @@ pub(crate) fn load(plan: &Plan<'_>) -> String {
     let _ = write!(text, ", {} connection{plural}", load.connections);
     if load.depth > 1 {
         let _ = write!(text, " x {} in flight", load.depth);
+    }
+    if load.rate > 0 {
+        let _ = write!(text, ", {} msgs/s whatever the answers do", grouped(load.rate as f64));
+    }
+    if load.mixed {
+        text.push_str(" and 5 % of 1 MiB");
+    }
+    if !load.think.is_zero() {
+        let _ = write!(text, ", the handler thinks {:?} each", load.think);
     }
     if load.from_thread {
         text.push_str(", sent from another thread");

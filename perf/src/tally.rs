@@ -6,6 +6,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::job::{Outcome, Report, Snapshot};
+use crate::metric::Metrics;
+use crate::pace::Pace;
 use crate::record::Recorder;
 
 /// Counts of one process and the phase it is in. Cheap enough to be touched per batch of messages by the
@@ -16,6 +18,11 @@ pub(crate) struct Tally {
     sent: AtomicU64,
     received: AtomicU64,
     corrupt: AtomicU64,
+    due: AtomicU64,
+    pace: Mutex<Pace>,
+    /// Grows whenever the pace changes.
+    pace_number: AtomicU64,
+    figures: Mutex<Metrics>,
     failed: AtomicBool,
     round_trips: Mutex<Recorder>,
     finished: Mutex<bool>,
@@ -43,6 +50,10 @@ impl Tally {
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
             corrupt: AtomicU64::new(0),
+            due: AtomicU64::new(0),
+            pace: Mutex::new(Pace::default()),
+            pace_number: AtomicU64::new(1),
+            figures: Mutex::new(Metrics::new()),
             failed: AtomicBool::new(false),
             round_trips: Mutex::new(Recorder::new()),
             finished: Mutex::new(false),
@@ -77,6 +88,27 @@ impl Tally {
 
     pub(crate) fn add_corrupt(&self, messages: u64) {
         self.corrupt.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_due(&self, messages: u64) {
+        self.due.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    /// Asks the load generator to send in another manner.
+    pub(crate) fn set_pace(&self, pace: Pace) {
+        *lock(&self.pace) = pace;
+        self.pace_number.fetch_add(1, Ordering::Release);
+    }
+
+    /// The pace, if it is another one than that of `seen`; `seen` begins with 0.
+    pub(crate) fn new_pace(&self, seen: &mut u64) -> Option<Pace> {
+        let number = self.pace_number.load(Ordering::Acquire);
+        (std::mem::replace(seen, number) != number).then(|| lock(&self.pace).clone())
+    }
+
+    /// Adds metrics that only this process can tell.
+    pub(crate) fn add_figures(&self, figures: Metrics) {
+        lock(&self.figures).extend(figures);
     }
 
     pub(crate) fn sent(&self) -> u64 {
@@ -134,6 +166,7 @@ impl Tally {
             cpu_ns: nanoseconds(rustix::time::ClockId::ProcessCPUTime),
             sent: self.sent(),
             received: self.received(),
+            due: self.due.load(Ordering::Relaxed),
             enters: None,
             rtt_p99_ns: None,
         }
@@ -151,6 +184,7 @@ impl Tally {
             received: self.received(),
             corrupt: self.corrupt.load(Ordering::Relaxed),
             round_trips: self.round_trips().to_counts(),
+            figures: lock(&self.figures).clone(),
         }
     }
 }

@@ -1,22 +1,34 @@
 //! From counters at the two ends of a window to figures.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 
 use crate::job::Snapshot;
 use crate::metric::Metrics;
 use crate::record::Recorder;
+use crate::saturation::Saturation;
 use crate::scenario::CountedAt;
 
 /// The counters at the beginning and at the end of the measured window.
 #[derive(Debug)]
 pub(crate) struct Window {
+    /// What its metrics are suffixed with; the main window of a round has none.
+    pub(crate) label: Option<String>,
     /// Where messages are counted.
     pub(crate) counted_at: CountedAt,
-    pub(crate) wire_bytes_per_msg: u64,
+    /// Messages per second that an open loop was to send.
+    pub(crate) asked_per_s: Option<f64>,
+    /// Some of the traffic is not counted, so that costs per message say nothing.
+    pub(crate) shared: bool,
+    /// A further name for the messages per second.
+    pub(crate) rate_name: Option<&'static str>,
+    /// `None` when messages differ.
+    pub(crate) wire_bytes_per_msg: Option<u64>,
     /// `None` when the server is not ours to ask.
     pub(crate) server: Option<(Snapshot, Snapshot)>,
     pub(crate) client: (Snapshot, Snapshot),
     pub(crate) syscalls: Option<Syscalls>,
+    /// How often the server's threads were woken.
+    pub(crate) wakeups: Option<u64>,
     pub(crate) server_rss_bytes: Option<u64>,
 }
 
@@ -50,30 +62,69 @@ impl SyscallSource {
 }
 
 impl Window {
-    /// Every figure that can be had.
+    /// Every figure that can be had, under the window's label.
     ///
     /// # Errors
     ///
-    /// When not a single message came through.
-    pub(crate) fn metrics(&self, round_trips: &Recorder, lost: u64, corrupt: u64) -> Result<Metrics> {
+    /// When not a single message came through, or when an open loop did not keep its rate.
+    pub(crate) fn metrics(&self, round_trips: &Recorder) -> Result<Metrics> {
+        let messages = self.messages(self.server.as_ref(), &self.client);
+        ensure!(
+            messages > 0.0 || self.counted_at == CountedAt::Nowhere,
+            "no message came through while measuring"
+        );
+        if let Some(asked) = self.asked_per_s {
+            let part = self.label.as_ref().map_or_else(String::new, |label| format!("part @{label}: "));
+            let kept = Saturation { asked, client: self.client }.check();
+            kept.map_err(|error| anyhow!("{part}{error}"))?;
+        }
+        let mut metrics = Metrics::new();
+        if self.counted_at != CountedAt::Nowhere {
+            self.put_rates(messages, &mut metrics);
+        }
+        if let Some(server) = &self.server {
+            let mut put = |name: &str, value: f64| metrics.insert(name.to_owned(), value);
+            put("server_cpu_share", cpu_ns(server) / 1e9 / seconds(server));
+            if let Some(spins) = spin_enters(server) {
+                put("server_spin_enters_per_s", spins / seconds(server));
+            }
+            if let Some(wakeups) = self.wakeups {
+                put("wakeups_per_s", wakeups as f64 / seconds(server));
+            }
+        }
+        if let Some(bytes) = self.server_rss_bytes {
+            metrics.insert(String::from("server_rss_bytes"), bytes as f64);
+        }
+        round_trips.put(&mut metrics, "rtt_us", "");
+        Ok(match &self.label {
+            Some(label) => {
+                metrics.into_iter().map(|(name, value)| (format!("{name}@{label}"), value)).collect()
+            }
+            None => metrics,
+        })
+    }
+
+    /// Throughput, and what a message costs.
+    fn put_rates(&self, messages: f64, metrics: &mut Metrics) {
         let counted = match (self.counted_at, &self.server) {
             (CountedAt::Server, Some(server)) => server,
             _ => &self.client,
         };
-        let messages = self.messages(self.server.as_ref(), &self.client);
-        ensure!(messages > 0.0, "no message came through while measuring");
-        let seconds = seconds(counted);
-        let mut metrics = Metrics::new();
+        let per_s = messages / seconds(counted);
         let mut put = |name: &str, value: f64| metrics.insert(name.to_owned(), value);
-        put("msgs_per_s", messages / seconds);
-        put("bytes_per_s", messages * self.wire_bytes_per_msg as f64 / seconds);
+        put("msgs_per_s", per_s);
+        if let Some(bytes) = self.wire_bytes_per_msg {
+            put("bytes_per_s", per_s * bytes as f64);
+        }
+        if let Some(name) = self.rate_name {
+            put(name, per_s);
+        }
+        if self.shared {
+            return;
+        }
         put("client_cpu_ns_per_msg", cpu_ns(&self.client) / messages);
         if let Some(server) = &self.server {
             put("server_cpu_ns_per_msg", cpu_ns(server) / messages);
-            put("server_cpu_share", cpu_ns(server) / 1e9 / self::seconds(server));
-            if let Some(spins) = spin_enters(server) {
-                put("server_spin_enters_per_s", spins / self::seconds(server));
-            }
         }
         if let Some(calls) = self.syscalls_per_msg() {
             put("server_syscalls_per_msg", calls);
@@ -81,19 +132,6 @@ impl Window {
         if let Some(calls) = self.client_syscalls_per_msg() {
             put("client_syscalls_per_msg", calls);
         }
-        if let Some(bytes) = self.server_rss_bytes {
-            put("server_rss_bytes", bytes as f64);
-        }
-        if !round_trips.is_empty() {
-            put("rtt_us_p50", round_trips.percentile_us(50.0));
-            put("rtt_us_p90", round_trips.percentile_us(90.0));
-            put("rtt_us_p99", round_trips.percentile_us(99.0));
-            put("rtt_us_p999", round_trips.percentile_us(99.9));
-            put("rtt_us_max", round_trips.max_us());
-        }
-        put("lost_messages", lost as f64);
-        put("corrupt_messages", corrupt as f64);
-        Ok(metrics)
     }
 
     /// Who can tell about system calls here.
@@ -165,6 +203,7 @@ mod tests {
             cpu_ns: cpu_ms * 1_000_000,
             sent: 0,
             received,
+            due: 0,
             enters: Some(Enters { work, spin }),
             rtt_p99_ns: None,
         }
@@ -173,16 +212,21 @@ mod tests {
     fn window(counted_at: CountedAt) -> Window {
         Window {
             counted_at,
-            wire_bytes_per_msg: 68,
+            label: None,
+            asked_per_s: None,
+            shared: false,
+            rate_name: None,
+            wire_bytes_per_msg: Some(68),
             server: Some((snapshot(0, 10, 500, 0, 0), snapshot(2000, 1010, 200_500, 4000, 60_000))),
             client: (snapshot(0, 0, 0, 0, 0), snapshot(1000, 500, 100_000, 0, 0)),
             syscalls: None,
+            wakeups: Some(500),
             server_rss_bytes: None,
         }
     }
 
     fn metrics(window: &Window) -> Metrics {
-        window.metrics(&Recorder::new(), 0, 0).unwrap()
+        window.metrics(&Recorder::new()).unwrap()
     }
 
     #[test]
@@ -193,6 +237,7 @@ mod tests {
         assert_eq!(metrics["server_cpu_ns_per_msg"], 5000.0);
         assert_eq!(metrics["client_cpu_ns_per_msg"], 2500.0);
         assert_eq!(metrics["server_cpu_share"], 0.5);
+        assert_eq!(metrics["wakeups_per_s"], 250.0);
         assert_eq!(metrics["server_spin_enters_per_s"], 30_000.0);
         assert_eq!(metrics["server_syscalls_per_msg"], 0.02);
     }
@@ -233,15 +278,14 @@ mod tests {
     fn round_trips_give_percentiles() {
         let mut round_trips = Recorder::new();
         round_trips.record(Duration::from_micros(20));
-        let metrics = window(CountedAt::Client).metrics(&round_trips, 1, 2).unwrap();
+        let metrics = window(CountedAt::Client).metrics(&round_trips).unwrap();
         assert!((metrics["rtt_us_p999"] / 20.0 - 1.0).abs() < 2e-3);
-        assert_eq!((metrics["lost_messages"], metrics["corrupt_messages"]), (1.0, 2.0));
     }
 
     #[test]
     fn silence_is_an_error() {
         let mut window = window(CountedAt::Client);
         window.client.1.received = 0;
-        assert!(window.metrics(&Recorder::new(), 0, 0).is_err());
+        assert!(window.metrics(&Recorder::new()).is_err());
     }
 }

@@ -33,11 +33,6 @@ impl Tuning {
         Self { read_bytes, write_bytes, socket_bytes: 0, ring: Ring::Plain }
     }
 
-    /// The same with another ring.
-    pub(crate) const fn ring(self, ring: Ring) -> Self {
-        Self { ring, ..self }
-    }
-
     /// These sizes, unless the environment says otherwise.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Scenario, check_no_thread};
+use super::{Flags, Scenario};
 use crate::job::Load;
 use crate::systems::{ClientRole, ServerRole};
 
@@ -22,7 +22,7 @@ impl Scenario for Echo {
     }
 
     fn check(&self, load: &Load) -> Result<()> {
-        check_no_thread(load)
+        Flags { connections: true, depth: true, ..Flags::default() }.check(self, load)
     }
 
     fn client_role(&self, _load: &Load) -> Option<ClientRole> {

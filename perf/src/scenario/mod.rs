@@ -1,8 +1,14 @@
 //! What can be measured. One file each; this one lists them.
 
+mod churn;
 mod echo;
+mod fanout;
+mod idle;
+mod overload;
 mod pingpong;
+mod rate;
 mod send_one;
+mod steps;
 mod stream;
 
 use std::sync::Arc;
@@ -11,6 +17,8 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::job::{Job, Load, Side};
 use crate::load;
+use crate::measure::{Plan, Stage, Taken};
+use crate::metric::Metrics;
 use crate::systems::{ClientRole, Part, ServerRole, System};
 use crate::tally::Tally;
 
@@ -43,6 +51,19 @@ pub(crate) trait Scenario: Sync {
         }
     }
 
+    /// Plays the round, until it is to be ended: one window, for most.
+    fn conduct(&self, stage: &mut Stage<'_>, plan: &Plan<'_>) -> Result<Taken> {
+        stage.start(plan)?;
+        stage.run_for("warm-up", plan.load.warmup)?;
+        if stage.was_interrupted() {
+            return Ok(Taken::default());
+        }
+        let mut window = stage.window(plan, "measuring")?;
+        window.rate_name = self.rate_name();
+        window.asked_per_s = (plan.load.rate > 0).then_some(plan.load.rate as f64);
+        Ok(Taken { windows: vec![window], figures: Metrics::new() })
+    }
+
     /// Whether a system can play its parts.
     ///
     /// # Errors
@@ -71,6 +92,16 @@ pub(crate) trait Scenario: Sync {
         }
     }
 
+    /// Whether a server that runs already, perhaps elsewhere, can be measured.
+    fn is_remote(&self) -> bool {
+        self.server_role() == ServerRole::Echo
+    }
+
+    /// A further name for the messages per second.
+    fn rate_name(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Bytes on the wire for each message, in one direction.
     fn wire_bytes(&self, size: usize) -> u64 {
         size as u64 + FRAME_HEADER
@@ -84,20 +115,32 @@ pub(crate) enum CountedAt {
     Server,
     /// Answered messages, when the answer is back.
     Client,
+    /// There are none that would matter.
+    Nowhere,
 }
 
 impl CountedAt {
     pub(crate) const fn side(self) -> Side {
         match self {
             Self::Server => Side::Server,
-            Self::Client => Side::Client,
+            Self::Client | Self::Nowhere => Side::Client,
         }
     }
 }
 
 /// Every scenario, in the order of `list`.
-pub(crate) const ALL: [&dyn Scenario; 4] =
-    [&pingpong::PingPong, &echo::Echo, &stream::Stream, &send_one::SendOne];
+pub(crate) const ALL: [&dyn Scenario; 10] = [
+    &pingpong::PingPong,
+    &echo::Echo,
+    &stream::Stream,
+    &send_one::SendOne,
+    &rate::Rate,
+    &steps::Steps,
+    &fanout::Fanout,
+    &idle::Idle,
+    &churn::Churn,
+    &overload::Overload,
+];
 
 /// The scenarios of a run that names none.
 pub(crate) const DEFAULT: [&dyn Scenario; 2] = [&pingpong::PingPong, &stream::Stream];
@@ -114,17 +157,48 @@ pub(crate) fn find(name: &str) -> Result<&'static dyn Scenario> {
     })
 }
 
-/// For scenarios of one connection.
-fn check_single(name: &str, load: &Load) -> Result<()> {
-    let single = load.connections == 1 && load.depth == 1;
-    ensure!(single, "{name} uses one connection; --connections and --depth belong to echo");
-    Ok(())
+/// The flags that a scenario understands, beyond those that all do.
+#[derive(Clone, Copy, Debug, Default)]
+struct Flags {
+    connections: bool,
+    depth: bool,
+    from_thread: bool,
+    rate: bool,
+    think: bool,
+    mixed: bool,
+    slicing: bool,
+    attackers: bool,
 }
 
-/// For scenarios that do not know `--from-thread`.
-fn check_no_thread(load: &Load) -> Result<()> {
-    ensure!(!load.from_thread, "--from-thread belongs to send-one");
-    Ok(())
+impl Flags {
+    /// # Errors
+    ///
+    /// Names a flag that the scenario does not understand, and whose it is.
+    fn check(self, scenario: &dyn Scenario, load: &Load) -> Result<()> {
+        let given = [
+            (
+                self.connections,
+                load.connections != 1,
+                "--connections",
+                "echo, rate, steps, fanout, idle, churn, overload",
+            ),
+            (self.depth, load.depth != 1, "--depth", "echo, rate, overload"),
+            (self.from_thread, load.from_thread, "--from-thread", "send-one"),
+            (self.rate, load.rate != 0, "--rate", "rate, overload"),
+            (self.think, !load.think.is_zero(), "--think", "rate"),
+            (self.mixed, load.mixed, "--mixed", "steps"),
+            (self.slicing, load.slicing.is_some(), "--slicing", "steps"),
+            (self.attackers, load.attackers != 0, "--attackers", "overload"),
+        ];
+        for (understood, is_given, flag, owners) in given {
+            ensure!(
+                understood || !is_given,
+                "{} does not know {flag}; it belongs to {owners}",
+                scenario.name()
+            );
+        }
+        Ok(())
+    }
 }
 
 const FRAME_HEADER: u64 = 4;

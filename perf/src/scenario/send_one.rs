@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Scenario, check_single};
+use super::{Flags, Scenario};
 use crate::job::Load;
 use crate::systems::{ClientRole, ServerRole};
 
@@ -22,7 +22,7 @@ impl Scenario for SendOne {
     }
 
     fn check(&self, load: &Load) -> Result<()> {
-        check_single(self.name(), load)
+        Flags { from_thread: true, ..Flags::default() }.check(self, load)
     }
 
     fn client_role(&self, load: &Load) -> Option<ClientRole> {

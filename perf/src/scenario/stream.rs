@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Scenario, check_no_thread, check_single};
+use super::{Flags, Scenario};
 use crate::job::Load;
 use crate::systems::{ClientRole, ServerRole};
 
@@ -22,8 +22,7 @@ impl Scenario for Stream {
     }
 
     fn check(&self, load: &Load) -> Result<()> {
-        check_single(self.name(), load)?;
-        check_no_thread(load)
+        Flags::default().check(self, load)
     }
 
     fn client_role(&self, _load: &Load) -> Option<ClientRole> {

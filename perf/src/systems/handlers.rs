@@ -1,18 +1,21 @@
 //! The handlers with which qwormhole plays its scenarios: what its documentation shows, and counting.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
-use qwormhole::{CloseReason, Context, Handler, Message, SendErrorKind};
+use qwormhole::{CloseReason, Context, Handler, Message, SendErrorKind, Sender};
 
 use crate::hello::{check_answer, check_hello, hello};
 use crate::pattern::Sequence;
 use crate::tally::Tally;
+use crate::think::think;
 
 /// Sends every message back.
 pub(super) struct Echo {
     /// Until the peer has shown it.
     pub(super) token: Option<Arc<str>>,
+    /// What it works on each message.
+    pub(super) think: Duration,
 }
 
 impl Handler for Echo {
@@ -24,6 +27,7 @@ impl Handler for Echo {
             conn.close();
             return;
         }
+        think(self.think);
         // Refused only while closing.
         let _ = conn.reply(message);
     }
@@ -158,6 +162,20 @@ impl Handler for Source {
     fn on_close(&mut self, _conn: &mut Context<'_>, reason: &CloseReason) {
         ended(&self.tally, reason);
     }
+}
+
+/// Tells the publisher that it is there, and ignores what it says.
+pub(super) struct Subscriber {
+    pub(super) opened: mpsc::Sender<Sender>,
+}
+
+impl Handler for Subscriber {
+    fn on_open(&mut self, conn: &mut Context<'_>) {
+        // A publisher that is gone publishes nothing.
+        let _ = self.opened.send(conn.sender());
+    }
+
+    fn on_message(&mut self, _conn: &mut Context<'_>, _message: Message<'_>) {}
 }
 
 /// Leaves the sending to another thread.

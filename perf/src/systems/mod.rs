@@ -8,6 +8,7 @@ mod epoll_publish;
 mod fallback;
 mod handlers;
 mod monoio;
+mod publish;
 mod qwormhole;
 mod raw_pingpong;
 mod raw_stream;
@@ -71,6 +72,16 @@ pub(crate) trait System: Sync {
     /// Why it cannot.
     fn serves_neutral(&self) -> Result<(), &'static str> {
         Ok(())
+    }
+
+    /// Whether its echo server works for [`Load::think`](crate::job::Load) on each message, with
+    /// [`think`](crate::think::think).
+    ///
+    /// # Errors
+    ///
+    /// Why it does not.
+    fn thinks(&self) -> Result<(), &'static str> {
+        Err("its server has no handler time (--think)")
     }
 
     /// Whether its client can play this role.

@@ -12,8 +12,9 @@ use qwormhole::{
     Server, TlsOptions, TlsVersion,
 };
 
-use super::handlers::{Echo, PingPong, Quiet, SHARED_MIN, Sink, Source, ended};
-use super::{ClientRole, Part, ServerRole, System, TlsUse, no_publishing};
+use super::handlers::{Echo, PingPong, Quiet, SHARED_MIN, Sink, Source, Subscriber, ended};
+use super::publish::Publisher;
+use super::{ClientRole, Part, ServerRole, System, TlsUse};
 use crate::job::{self, Enters, Job};
 use crate::pattern::{Pattern, Sequence};
 use crate::tally::Tally;
@@ -57,7 +58,10 @@ impl System for QWormhole {
 
     fn diagnose(&self) -> Result<job::Backend, String> {
         let trial = Server::builder().bind("tcp://127.0.0.1:0").map_err(|error| error.to_string())?;
-        let trial = trial.backend(self.backend).shards(1).start(|_: &PeerInfo| Echo { token: None });
+        let trial = trial
+            .backend(self.backend)
+            .shards(1)
+            .start(|_: &PeerInfo| Echo { token: None, think: Duration::ZERO });
         trial.map(|server| told(server.backend())).map_err(|error| error.to_string())
     }
 
@@ -82,7 +86,8 @@ impl System for QWormhole {
         let server = match role {
             ServerRole::Echo => {
                 let token: Option<Arc<str>> = job.token.as_deref().map(Arc::from);
-                server.start(move |_: &PeerInfo| Echo { token: token.clone() })?
+                let think = job.load.think;
+                server.start(move |_: &PeerInfo| Echo { token: token.clone(), think })?
             }
             ServerRole::Sink => {
                 let (pattern, tally) = (Pattern::new(job.load.size), tally.clone());
@@ -93,13 +98,17 @@ impl System for QWormhole {
                     tally: tally.clone(),
                 })?
             }
-            ServerRole::Publish => bail!("this system does not publish"),
+            ServerRole::Publish => {
+                let (opened, subscribers) = mpsc::channel();
+                let server = server.start(move |_: &PeerInfo| Subscriber { opened: opened.clone() })?;
+                return Publisher::start(server, subscribers, job, tally);
+            }
         };
-        Ok(Box::new(ServerPart(server)))
+        Ok(Box::new(ServerPart(Arc::new(server))))
     }
 
-    fn serves(&self, role: ServerRole) -> Result<(), &'static str> {
-        no_publishing(role)
+    fn thinks(&self) -> Result<(), &'static str> {
+        Ok(())
     }
 
     fn tls(&self) -> TlsUse {
@@ -209,7 +218,8 @@ fn send_blocking(sender: &Sender, mut messages: Sequence, tally: &Tally) {
     sender.close();
 }
 
-struct ServerPart(Server);
+/// A running server.
+pub(super) struct ServerPart(pub(super) Arc<Server>);
 
 impl Part for ServerPart {
     fn address(&self) -> String {
@@ -232,7 +242,8 @@ impl Part for ServerPart {
     }
 
     fn stop(self: Box<Self>, patience: Duration) -> Result<()> {
-        let report = self.0.shutdown(patience);
+        let server = Arc::into_inner(self.0).context("the server is still in use")?;
+        let report = server.shutdown(patience);
         if report.leaked_bytes > 0 {
             bail!("{} bytes were still in the kernel's hands at the shutdown", report.leaked_bytes);
         }
@@ -278,12 +289,12 @@ fn tls_options() -> TlsOptions {
 }
 
 /// The messages of a job from their beginning.
-fn first(job: &Job) -> Sequence {
+pub(super) fn first(job: &Job) -> Sequence {
     Pattern::new(job.load.size).sequence(0)
 }
 
 /// Waits for a future on this thread.
-fn wait<F: Future>(future: F) -> Result<F::Output> {
+pub(super) fn wait<F: Future>(future: F) -> Result<F::Output> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().context("cannot start a runtime")?;
     Ok(runtime.block_on(future))
 }
