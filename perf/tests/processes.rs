@@ -16,32 +16,37 @@ use crate::support::{children_of, cpu_ticks, eventually, is_alive, signal};
 
 #[test]
 fn killing_the_parent_leaves_no_orphan() {
-    let run = LongRun::start();
-    let children = run.children.clone();
-    drop(run);
-    eventually("both processes end with their parent", || children.iter().all(|&child| !is_alive(child)));
+    for scenario in SCENARIOS {
+        let run = LongRun::start(scenario);
+        let children = run.children.clone();
+        drop(run);
+        eventually("both processes end with their parent", || children.iter().all(|&it| !is_alive(it)));
+    }
 }
 
 #[test]
 fn a_killed_process_ends_the_run_with_one_line() {
-    for position in [0, 1] {
-        let run = LongRun::start();
-        let children = run.children.clone();
-        signal(children[position], Signal::KILL);
-        let output = run.finish();
-        assert_eq!(output.status.code(), Some(1), "{output:?}");
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        let lines: Vec<_> = text.lines().filter(|line| !line.starts_with("note: ")).collect();
-        let side = ["server", "client"][position];
-        assert_eq!(lines, [format!("qwormhole-perf: the {side} process ended early: killed by signal 9")]);
-        assert!(children.iter().all(|&child| !is_alive(child)), "an orphan is left");
+    for scenario in SCENARIOS {
+        for position in [0, 1] {
+            let run = LongRun::start(scenario);
+            let children = run.children.clone();
+            signal(children[position], Signal::KILL);
+            let output = run.finish();
+            assert_eq!(output.status.code(), Some(1), "{scenario:?}: {output:?}");
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            let lines: Vec<_> = text.lines().filter(|line| !line.starts_with("note: ")).collect();
+            let side = ["server", "client"][position];
+            let told = format!("qwormhole-perf: the {side} process ended early: killed by signal 9");
+            assert_eq!(lines, [told], "{scenario:?}");
+            assert!(children.iter().all(|&child| !is_alive(child)), "{scenario:?}: an orphan is left");
+        }
     }
 }
 
 #[test]
 fn an_interrupt_ends_both_processes_and_prints_what_was_measured() {
     for interrupt in [Signal::INT, Signal::TERM] {
-        let run = LongRun::start();
+        let run = LongRun::start(SCENARIOS[0]);
         let children = run.children.clone();
         signal(run.parent.id(), interrupt);
         let output = run.finish();
@@ -113,20 +118,21 @@ struct LongRun {
 
 impl LongRun {
     /// Starts, and waits until the client has worked for a while: it is measuring then.
-    fn start() -> Self {
-        Self::start_with(&["run", "echo", "--system", "fallback"])
+    fn start(scenario: &[&str]) -> Self {
+        Self::start_with(&[&["run"], scenario, &["--system", "fallback"]].concat())
     }
 
     fn start_with(flags: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_qwormhole-perf"));
-        command.args(flags).args(["--depth", "16", "--duration", "300s", "--warmup", "0"]);
+        command.args(flags).args(["--duration", "300s", "--warmup", "1ms"]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut run = Self { parent: command.spawn().unwrap(), children: Vec::new() };
         let parent = run.parent.id();
         eventually("two processes are started", || children_of(parent).len() == 2);
         run.children = children_of(parent).into_iter().collect();
         let client = run.children[1];
-        eventually("the client works", || cpu_ticks(client) >= 30);
+        // Idle connections keep nobody busy.
+        eventually("the client works", || cpu_ticks(client) >= 15 || open_files(client) >= 300);
         run
     }
 
@@ -139,9 +145,25 @@ impl LongRun {
     }
 }
 
+/// How many files a process has open.
+fn open_files(process: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{process}/fd")).map_or(0, Iterator::count)
+}
+
 impl Drop for LongRun {
     fn drop(&mut self) {
         let _ = self.parent.kill();
         let _ = self.parent.wait();
     }
 }
+
+/// The first one is a plain closed loop.
+const SCENARIOS: [&[&str]; 7] = [
+    &["echo", "--depth", "16"],
+    &["rate", "--rate", "3000", "--depth", "64"],
+    &["steps"],
+    &["fanout", "--connections", "4"],
+    &["idle", "--connections", "300"],
+    &["churn", "--connections", "4"],
+    &["overload", "--connections", "4"],
+];

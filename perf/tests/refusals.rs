@@ -17,7 +17,21 @@ fn unknown_names_and_bad_flags_say_what_would_be_right() {
     refused(&["run", "echo", "--size", "99999999"], "4194304");
     refused(&["run", "--server-cpus", "1000"], "CPU 1000");
     refused(&["client", "stream", "--connect", "127.0.0.1:1"], "use run");
-    for flags in [["run", "--duration", "soon"], ["run", "--fail-if", "fast"], ["run", "--speed", "1"]] {
+    refused(&["client", "idle", "--connect", "127.0.0.1:1"], "client takes pingpong, echo, rate, churn");
+    refused(&["run", "rate"], "--rate");
+    refused(&["run", "echo", "--rate", "5"], "it belongs to rate, overload");
+    refused(&["run", "rate", "--rate", "999999999"], "100000000");
+    refused(&["run", "churn", "--depth", "2"], "--depth");
+    refused(&["run", "stream", "--mixed"], "steps");
+    refused(&["run", "pingpong", "--slicing", "off"], "steps");
+    refused(&["run", "steps", "--warmup", "0"], "--warmup");
+    refused(&["run", "idle", "--attackers", "2"], "overload");
+    for flags in [
+        ["run", "--duration", "soon"],
+        ["run", "--fail-if", "fast"],
+        ["run", "--speed", "1"],
+        ["run", "--slicing", "some"],
+    ] {
         assert_eq!(perf(&flags).status.code(), Some(2), "{flags:?}");
     }
 }
@@ -36,8 +50,8 @@ fn an_unreachable_peer_is_named() {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         format!("tcp://{}", free.local_addr().unwrap())
     };
-    for scenario in ["pingpong", "echo"] {
-        let flags = ["client", scenario, "--system", "fallback", "--connect", &address];
+    for scenario in [&["pingpong"][..], &["echo"], &["rate", "--rate", "10"], &["churn"]] {
+        let flags = [&["client"], scenario, &["--system", "fallback", "--connect", &address]].concat();
         let line = refused(&flags, &address["tcp://".len()..]);
         assert!(line.contains("refused"), "{line}");
     }
@@ -49,7 +63,7 @@ fn a_peer_that_sends_garbage_is_noticed() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let peer = thread::spawn(move || {
-            for socket in listener.incoming().take(2) {
+            for socket in listener.incoming().take(4) {
                 let mut socket = socket.unwrap();
                 let mut request = [0; 4];
                 let _ = socket.read_exact(&mut request);
@@ -59,16 +73,18 @@ fn a_peer_that_sends_garbage_is_noticed() {
             }
         });
         let base = ["--system", "fallback", "--connect", &address, "--duration", "300ms", "--warmup", "0"];
-        let with = |scenario| -> Vec<&str> { ["client", scenario].into_iter().chain(base).collect() };
-        refused(&with("pingpong"), told);
-        refused(&with("echo"), "echo server");
+        let with = |scenario: &[&'static str]| [&["client"], scenario, &base].concat();
+        refused(&with(&["pingpong"]), told);
+        refused(&with(&["echo"]), "echo server");
+        refused(&with(&["rate", "--rate", "100"]), "echo server");
+        refused(&with(&["churn"]), "echo server");
         peer.join().unwrap();
     }
 }
 
 #[test]
 fn a_single_altered_byte_makes_the_run_fail() {
-    for scenario in ["pingpong", "echo"] {
+    for scenario in [&["pingpong"][..], &["echo"], &["rate", "--rate", "1000"]] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let peer = thread::spawn(move || {
@@ -84,11 +100,35 @@ fn a_single_altered_byte_makes_the_run_fail() {
                 }
             }
         });
-        let flags = ["client", scenario, "--connect", &address, "--duration", "100ms", "--warmup", "0"];
-        let line = refused(&[&flags[..], &["--system", "fallback"]].concat(), "1 corrupt");
+        let base = ["--system", "fallback", "--connect", &address, "--duration", "300ms", "--warmup", "0"];
+        let line = refused(&[&["client"], scenario, &base].concat(), "1 corrupt");
         assert!(line.contains(" 0 messages were lost"), "{line}");
         peer.join().unwrap();
     }
+}
+
+#[test]
+fn a_rate_that_is_not_kept_is_no_result() {
+    let base = ["run", "rate", "--system", "fallback", "--duration", "500ms", "--warmup", "100ms"];
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("result.json");
+    for (flags, told) in [
+        // One at a time, and each takes the handler 5 ms: 200 of 2,000.
+        (["--rate", "2000", "--think", "5ms"], "the server answered"),
+        // More than one thread can ask for.
+        (["--rate", "20000000", "--depth", "100000"], "saturated"),
+    ] {
+        let line = refused(&[&base[..], &flags, &["--json", file.to_str().unwrap()]].concat(), told);
+        assert!(line.contains("saturated"), "{line}");
+        assert!(!file.exists(), "{flags:?}");
+    }
+}
+
+#[test]
+fn handler_time_is_part_of_the_latency() {
+    let flags = ["run", "rate", "--rate", "50", "--think", "3ms", "--fail-if", "raw_rtt_us_p50 >= 3000"];
+    let more = ["--system", "fallback", "--duration", "400ms", "--warmup", "0"];
+    assert_eq!(perf(&[&flags[..], &more].concat()).status.code(), Some(99));
 }
 
 #[test]

@@ -67,11 +67,12 @@ mod tests {
         for chunk in [1, 2, 4, 9, 10, wire.len()] {
             let (mut incoming, mut good) = (Incoming::new(pattern.sequence(0)), Vec::new());
             for part in wire.chunks(chunk) {
-                let mut note = |same| {
-                    good.push(same);
-                    Ok(())
-                };
-                incoming.take(part, &mut note).unwrap();
+                incoming
+                    .take(part, |same| {
+                        good.push(same);
+                        Ok(())
+                    })
+                    .unwrap();
             }
             assert_eq!(good, [true, true, true, false, true, true, true], "chunks of {chunk}");
             assert!(incoming.partial.is_empty());

@@ -5,7 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use qwormhole::{SendErrorKind, Sender, Server};
 use tokio::task::JoinSet;
 
@@ -89,34 +89,66 @@ async fn publish(
     mut messages: Sequence,
     ended: &AtomicBool,
 ) -> Result<()> {
-    let mut under_way: Option<JoinSet<bool>> = None;
+    let (mut published, mut under_way) = (0, JoinSet::new());
     while !ended.load(Ordering::Relaxed) {
-        let mut bytes = 0;
-        while bytes < BATCH_BYTES {
-            match server.broadcast(messages.current_shared()).map_err(|error| error.kind) {
-                Ok(()) => messages.advance(),
-                // More than the shards have looked at: the batch is as large as it may be.
-                Err(SendErrorKind::Full) => break,
-                Err(kind) => return Err(kind).context("a message cannot be published"),
-            }
-            bytes += messages.size() + BOOKKEEPING;
-        }
-        let mut flushes = JoinSet::new();
-        for subscriber in subscribers {
-            let subscriber = subscriber.clone();
-            flushes.spawn(async move { subscriber.flush().await.is_ok() });
-        }
-        // One message that fills an outbox must have left before the next.
-        let alone = messages.size() > BATCH_BYTES;
-        let before = if alone { Some(flushes) } else { under_way.replace(flushes) };
-        if let Some(before) = before
-            && !before.join_all().await.into_iter().all(|flushed| flushed)
-        {
+        published += publish_batch(server, &mut messages)?;
+        if !has_left(&mut under_way).await || !is_queued(server, published, subscribers.len(), ended)? {
             // A subscriber left; its own side says why if that is a fault.
             return Ok(());
         }
+        for subscriber in subscribers {
+            let subscriber = subscriber.clone();
+            under_way.spawn(async move { subscriber.flush().await.is_ok() });
+        }
+        // A message that fills an outbox must have left before the next one.
+        if messages.size() > BATCH_BYTES && !has_left(&mut under_way).await {
+            return Ok(());
+        }
+        tokio::task::yield_now().await;
     }
     Ok(())
+}
+
+/// Broadcasts as many messages as a batch holds; how many.
+fn publish_batch(server: &Server, messages: &mut Sequence) -> Result<u64> {
+    let (mut published, mut bytes) = (0, 0);
+    while bytes < BATCH_BYTES {
+        match server.broadcast(messages.current_shared()).map_err(|error| error.kind) {
+            Ok(()) => messages.advance(),
+            // More than the shards have looked at: the batch is as large as it may be.
+            Err(SendErrorKind::Full) => break,
+            Err(kind) => return Err(kind).context("a message cannot be published"),
+        }
+        published += 1;
+        bytes += messages.size() + BOOKKEEPING;
+    }
+    Ok(published)
+}
+
+/// Waits until everything broadcast so far is in the outboxes: a flush says nothing about a broadcast that its
+/// shard has not looked at. False when the round is over.
+fn is_queued(server: &Server, published: u64, subscribers: usize, ended: &AtomicBool) -> Result<bool> {
+    loop {
+        let counts = server.snapshot();
+        ensure!(counts.broadcasts_missed == 0, "a subscriber missed a message: its outbox was full");
+        if counts.messages_out >= published * subscribers as u64 {
+            return Ok(true);
+        }
+        if ended.load(Ordering::Relaxed) || server.connection_count() < subscribers {
+            return Ok(false);
+        }
+        // Nothing else is to be done on this thread; the shards take microseconds.
+        thread::sleep(TURN);
+    }
+}
+
+/// Waits until what was flushed has left; false when a subscriber has.
+async fn has_left(under_way: &mut JoinSet<bool>) -> bool {
+    let mut all = true;
+    while let Some(flushed) = under_way.join_next().await {
+        all &= flushed.unwrap_or(false);
+    }
+    all
 }
 
 /// Queued messages and what the server needs to keep each: far below what an outbox and the way to the shards
@@ -125,3 +157,5 @@ const BATCH_BYTES: usize = 1 << 20;
 const BOOKKEEPING: usize = 1 << 10;
 /// How often to look for the end of the round while subscribers are awaited.
 const LOOK: Duration = Duration::from_millis(20);
+/// How long to wait before looking again whether the shards have queued a batch.
+const TURN: Duration = Duration::from_micros(20);
