@@ -49,7 +49,7 @@ th,td{padding:.34rem .8rem .34rem 0;border-bottom:1px solid var(--rule);text-ali
 font-variant-numeric:tabular-nums}th:first-child,td:first-child{text-align:left}thead th{color:var(--faint);\
 font-weight:500}tbody th{font-weight:500}td small{color:var(--faint);margin-left:.35rem}\
 .better{color:var(--good);font-weight:600}.worse{color:var(--bad);font-weight:600}.open{color:var(--faint)}\
-pre{overflow-x:auto;background:var(--card);border:1px solid var(--rule);border-radius:.5rem;padding:.7rem .9rem;\
+pre{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--card);border:1px solid var(--rule);border-radius:.5rem;padding:.7rem .9rem;\
 font-size:.85rem}code{font-family:ui-monospace,'DejaVu Sans Mono',Menlo,monospace}\
 dl{display:grid;grid-template-columns:minmax(7rem,max-content) 1fr;gap:.2rem 1.1rem;font-size:.9rem;margin:.5rem 0}\
 dt{color:var(--faint)}dd{margin:0;overflow-wrap:anywhere}summary{cursor:pointer;padding:.4rem 0}\
