@@ -12,6 +12,8 @@ pub(crate) struct Tuning {
     pub(crate) write_bytes: usize,
     /// The kernel's send and receive buffers; 0 leaves them to the kernel, which adapts them.
     pub(crate) socket_bytes: usize,
+    /// What may wait on a connection before its sender is told to; 0 leaves it to the system.
+    pub(crate) queue_bytes: usize,
     /// How a ring of io_uring is set up, where a runtime lets its user choose.
     pub(crate) ring: Ring,
 }
@@ -30,7 +32,7 @@ pub(crate) enum Ring {
 impl Tuning {
     /// Both buffers of `bytes`, and sockets as the kernel has them.
     pub(crate) const fn new(read_bytes: usize, write_bytes: usize) -> Self {
-        Self { read_bytes, write_bytes, socket_bytes: 0, ring: Ring::Plain }
+        Self { read_bytes, write_bytes, socket_bytes: 0, queue_bytes: 0, ring: Ring::Plain }
     }
 
     /// These sizes, unless the environment says otherwise.
@@ -62,13 +64,16 @@ impl Tuning {
                 "read" => &mut self.read_bytes,
                 "write" => &mut self.write_bytes,
                 "socket" => &mut self.socket_bytes,
-                _ => bail!("`{name}`: there are read, write, socket and ring"),
+                "queue" => &mut self.queue_bytes,
+                _ => bail!("`{name}`: there are read, write, socket, queue and ring"),
             };
             *place = bytes;
         }
         let fits = |bytes: usize| (BYTES_MIN..=BYTES_MAX).contains(&bytes);
         ensure!(
-            fits(self.read_bytes) && fits(self.write_bytes) && self.socket_bytes <= BYTES_MAX,
+            fits(self.read_bytes)
+                && fits(self.write_bytes)
+                && self.socket_bytes.max(self.queue_bytes) <= BYTES_MAX,
             "sizes are between {BYTES_MIN} and {BYTES_MAX} bytes"
         );
         Ok(self)
@@ -88,8 +93,14 @@ mod tests {
         let tuning = Tuning::new(1024, 2048);
         assert_eq!(tuning.or("").unwrap(), tuning);
         assert_eq!(tuning.or("write=4096").unwrap(), Tuning::new(1024, 4096));
-        let all = Tuning { read_bytes: 512, write_bytes: 600, socket_bytes: 700, ring: Ring::Deferred };
-        assert_eq!(tuning.or("read=512 write=600  socket=700 ring=deferred").unwrap(), all);
+        let all = Tuning {
+            read_bytes: 512,
+            write_bytes: 600,
+            socket_bytes: 700,
+            queue_bytes: 800,
+            ring: Ring::Deferred,
+        };
+        assert_eq!(tuning.or("read=512 write=600  socket=700 queue=800 ring=deferred").unwrap(), all);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod tokio_framed;
 mod tokio_framed_naive;
 mod tokio_rustls;
 mod tokio_uring;
+mod zeromq;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +44,9 @@ pub(crate) trait System: Sync {
     fn diagnose(&self) -> Result<Backend, String>;
 
     /// Where a server of a local run listens: any free port or name.
-    fn local_address(&self) -> String;
+    fn local_address(&self) -> String {
+        String::from("tcp://127.0.0.1:0")
+    }
 
     /// Starts a server.
     fn serve(&self, job: &Job, role: ServerRole, tally: &Arc<Tally>) -> Result<Box<dyn Part>>;
@@ -164,17 +167,18 @@ pub(crate) trait Part {
 }
 
 /// Every system, in the order of `list`.
-pub(crate) const ALL: [&dyn System; 13] = [
+pub(crate) const ALL: [&dyn System; 14] = [
     &engine::ENGINE,
     &engine_unix::ENGINE_UNIX,
     &fallback::FALLBACK,
     &tokio_framed::TokioFramed,
     &tokio_framed_naive::TokioFramedNaive,
-    &monoio::Monoio,
-    &compio::Compio,
-    &tokio_uring::TokioUring,
+    &monoio::MONOIO,
+    &compio::COMPIO,
+    &tokio_uring::TOKIO_URING,
     &epoll::Epoll,
     &std_blocking::StdBlocking,
+    &zeromq::ZeroMq,
     &tokio_rustls::TokioRustls,
     &raw_stream::RawStream,
     &raw_pingpong::RawPingPong,
@@ -196,7 +200,7 @@ pub(crate) fn find(name: &str) -> Result<&'static dyn System> {
 }
 
 /// For systems whose users would build publishing from what `epoll` and `tokio-framed` show already.
-fn no_publishing(role: ServerRole) -> Result<(), &'static str> {
+pub(crate) fn no_publishing(role: ServerRole) -> Result<(), &'static str> {
     match role {
         ServerRole::Publish => Err("it has no way of its own to publish; epoll and tokio-framed show two"),
         ServerRole::Echo | ServerRole::Sink => Ok(()),

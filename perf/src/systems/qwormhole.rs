@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use qwormhole::{
-    Backend, BackendKind, BackendReport, Client, ClientBuilder, Handler, PeerInfo, SendErrorKind, Sender,
-    Server, TlsOptions, TlsVersion,
+    Backend, BackendKind, BackendReport, Client, ClientBuilder, Handler, Limits, PeerInfo, SendErrorKind,
+    Sender, Server, TlsOptions, TlsVersion,
 };
 
 use super::handlers::{Echo, PingPong, Quiet, SHARED_MIN, Sink, Source, Subscriber, ended};
@@ -17,6 +17,7 @@ use super::publish::Publisher;
 use super::{ClientRole, Part, ServerRole, System, TlsUse};
 use crate::job::{self, Enters, Job};
 use crate::pattern::{Pattern, Sequence};
+use crate::peer::tuning::Tuning;
 use crate::tally::Tally;
 
 /// qwormhole on one backend.
@@ -37,7 +38,7 @@ pub(super) enum Local {
 impl QWormhole {
     /// Connects with a handler that does everything else.
     fn open<H: Handler + Send>(&self, job: &Job, handler: H) -> Result<Sender> {
-        let client = client(self.backend, job);
+        let client = client(self.backend, job)?;
         let sender = wait(client.open(job.address.as_str(), handler))?;
         sender.with_context(|| format!("cannot connect to {}", job.address))
     }
@@ -79,6 +80,7 @@ impl System for QWormhole {
     fn serve(&self, job: &Job, role: ServerRole, tally: &Arc<Tally>) -> Result<Box<dyn Part>> {
         let shards = job.cpus.as_ref().map_or(1, |cpus| cpus.as_slice().len());
         let server = Server::builder().bind(job.address.as_str())?.backend(self.backend).shards(shards);
+        let server = server.limits(limits()?);
         let server = match &job.tls {
             Some(tls) => server.tls(tls_options().key(tls.key.as_str()).cert(tls.certificate.as_str())),
             None => server,
@@ -176,7 +178,7 @@ async fn send_awaiting(
     tally: &Tally,
     connected: &mpsc::SyncSender<Result<()>>,
 ) -> Result<()> {
-    let connection = client(backend, job).connect(job.address.as_str()).await;
+    let connection = client(backend, job)?.connect(job.address.as_str()).await;
     let mut connection = connection.with_context(|| format!("cannot connect to {}", job.address))?;
     let _ = connected.send(Ok(()));
     let mut messages = first(job);
@@ -275,12 +277,26 @@ fn told(report: &BackendReport) -> job::Backend {
 }
 
 /// A client that speaks TLS if the job does.
-fn client(backend: Backend, job: &Job) -> ClientBuilder {
-    let client = Client::builder().backend(backend);
-    match &job.tls {
+fn client(backend: Backend, job: &Job) -> Result<ClientBuilder> {
+    let client = Client::builder().backend(backend).limits(limits()?);
+    Ok(match &job.tls {
         Some(tls) => client.tls(tls_options().ca(tls.certificate.as_str())),
         None => client,
+    })
+}
+
+/// The defaults, unless a sweep says otherwise.
+fn limits() -> Result<Limits> {
+    let mut limits = Limits::default();
+    // Receive buffers have no public option.
+    let tuning = Tuning::new(limits.transmit_bytes_max, limits.transmit_bytes_max).or_environment()?;
+    limits.transmit_bytes_max = tuning.write_bytes;
+    if tuning.queue_bytes > 0 {
+        limits.high_watermark_bytes = tuning.queue_bytes;
+        limits.low_watermark_bytes = tuning.queue_bytes / 2;
+        limits.max_backpressure_bytes = limits.max_backpressure_bytes.max(2 * tuning.queue_bytes);
     }
+    Ok(limits)
 }
 
 /// The version that every system here speaks.

@@ -31,10 +31,6 @@ impl System for RawPingPong {
         Ok(backend())
     }
 
-    fn local_address(&self) -> String {
-        String::from("tcp://127.0.0.1:0")
-    }
-
     fn serve(&self, job: &Job, _role: ServerRole, tally: &Arc<Tally>) -> Result<Box<dyn Part>> {
         serve_on(1, job, tally, backend(), TUNING.or_environment()?, |listener| accept(&listener))
     }

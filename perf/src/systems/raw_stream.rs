@@ -33,10 +33,6 @@ impl System for RawStream {
         Ok(backend())
     }
 
-    fn local_address(&self) -> String {
-        String::from("tcp://127.0.0.1:0")
-    }
-
     fn serve(&self, job: &Job, _role: ServerRole, tally: &Arc<Tally>) -> Result<Box<dyn Part>> {
         let tuning = TUNING.or_environment()?;
         let (size, tally_there) = (job.load.size, tally.clone());

@@ -35,10 +35,6 @@ impl System for TokioFramed {
         runtime().map(|_| backend()).map_err(|error| format!("{error:#}"))
     }
 
-    fn local_address(&self) -> String {
-        String::from("tcp://127.0.0.1:0")
-    }
-
     fn serve(&self, job: &Job, role: ServerRole, tally: &Arc<Tally>) -> Result<Box<dyn Part>> {
         let tuning = TUNING.or_environment()?;
         let (job_there, tally_there) = (Arc::new(job.clone()), tally.clone());

@@ -1,11 +1,10 @@
 //! tokio-uring, with a loop over length prefixes.
 //!
 //! Tuned: one runtime per CPU, each with a listener of its own; large buffers that are reused, many messages per
-//! read, one write per batch; ring set up by measurement.
+//! read, one write per batch; ring set up by measurement (it waits in epoll, which a deferred ring would never wake).
 
 use std::io;
 use std::net::TcpListener;
-use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
@@ -14,60 +13,78 @@ use tokio_uring::Runtime;
 use tokio_uring::buf::BoundedBuf as _;
 use tokio_uring::net::TcpStream;
 
-use super::{ClientRole, Part, ServerRole, System, no_publishing};
-use crate::job::{Backend, Job};
-use crate::peer::framed::queue;
-use crate::peer::owned::{OwnedSocket, converse};
-use crate::peer::part;
+use crate::peer::owned::{Owned, OwnedRuntime, OwnedSocket, converse};
 use crate::peer::talk::{Talk, put_frame};
 use crate::peer::tuning::{Ring, Tuning};
-use crate::tally::Tally;
 
-pub(crate) struct TokioUring;
+pub(crate) const TOKIO_URING: Owned<TokioUring> = Owned::new();
 
-impl System for TokioUring {
-    fn name(&self) -> &'static str {
-        "tokio-uring"
+pub(crate) struct TokioUring(Runtime);
+
+impl OwnedRuntime for TokioUring {
+    const NAME: &'static str = "tokio-uring";
+    const ABOUT: &'static str = "tokio-uring, length-prefix loop, tuned";
+    const TUNING: Tuning = Tuning::new(128 << 10, 128 << 10);
+
+    fn new(tuning: Tuning) -> Result<Self> {
+        let mut ring = tokio_uring::uring_builder();
+        match tuning.ring {
+            Ring::Plain => &mut ring,
+            Ring::Cooperative => ring.setup_single_issuer().setup_coop_taskrun(),
+            Ring::Deferred => anyhow::bail!("tokio-uring never waits in its ring: ring=deferred would hang"),
+        };
+        let runtime = Runtime::new(tokio_uring::builder().uring_builder(&ring));
+        Ok(Self(runtime.context("cannot start a runtime on io_uring")?))
     }
 
-    fn about(&self) -> &'static str {
-        "tokio-uring, length-prefix loop, tuned"
-    }
-
-    fn diagnose(&self) -> Result<Backend, String> {
-        runtime(TUNING).map(|_| backend()).map_err(|error| format!("{error:#}"))
-    }
-
-    fn local_address(&self) -> String {
-        String::from("tcp://127.0.0.1:0")
-    }
-
-    fn serve(&self, job: &Job, role: ServerRole, tally: &Arc<Tally>) -> Result<Box<dyn Part>> {
-        let tuning = TUNING.or_environment()?;
-        let (job_there, tally_there) = (job.clone(), tally.clone());
-        part::serve(job, tally, backend(), tuning, move |listener| {
-            let talk = || Talk::serving(role, &job_there, &tally_there);
-            runtime(tuning)?.block_on(accept(listener, tuning, talk))
+    fn serve(
+        &mut self,
+        listener: TcpListener,
+        tuning: Tuning,
+        talk: impl Fn() -> Result<Talk>,
+    ) -> Result<()> {
+        self.0.block_on(async move {
+            let listener = tokio_uring::net::TcpListener::from_std(listener);
+            loop {
+                let (socket, _) = listener.accept().await.context("cannot accept")?;
+                let talk = talk()?;
+                // A connection that breaks ends alone; whoever drives it tells.
+                tokio_uring::spawn(async move { drop(converse(socket, talk, tuning).await) });
+            }
         })
     }
 
-    fn drive(&self, role: ClientRole, job: &Job, tally: &Arc<Tally>) -> Result<Box<dyn Part>> {
-        let tuning = TUNING.or_environment()?;
-        let (job_there, tally_there) = (job.clone(), tally.clone());
-        part::drive(job, tally, backend(), tuning, move |socket| {
-            runtime(tuning)?.block_on(async move {
-                let socket = TcpStream::from_std(socket);
-                if role == ClientRole::SendFromThread {
-                    return pass_on(&socket, queue(&job_there, &tally_there)?, tuning).await;
+    fn drive(&mut self, socket: std::net::TcpStream, tuning: Tuning, talk: Talk) -> Result<()> {
+        self.0.block_on(converse(TcpStream::from_std(socket), talk, tuning))
+    }
+
+    fn takes_messages() -> Result<(), &'static str> {
+        Ok(())
+    }
+
+    /// All that waits leaves with one write.
+    fn pass_on(
+        &mut self,
+        socket: std::net::TcpStream,
+        tuning: Tuning,
+        mut messages: mpsc::Receiver<Bytes>,
+    ) -> Result<()> {
+        self.0.block_on(async move {
+            let (socket, mut out) = (TcpStream::from_std(socket), Vec::new());
+            while let Some(message) = messages.recv().await {
+                put_frame(&mut out, &message);
+                while out.len() < tuning.write_bytes
+                    && let Ok(message) = messages.try_recv()
+                {
+                    put_frame(&mut out, &message);
                 }
-                let talk = Talk::driving(role, &job_there, &tally_there, tuning.write_bytes)?;
-                converse(socket, talk, tuning).await
-            })
+                let (outcome, buffer) = socket.write_all(out).await;
+                outcome?;
+                out = buffer;
+                out.clear();
+            }
+            Ok(())
         })
-    }
-
-    fn serves(&self, role: ServerRole) -> Result<(), &'static str> {
-        no_publishing(role)
     }
 }
 
@@ -82,47 +99,3 @@ impl OwnedSocket for TcpStream {
         Self::write_all(self, buffer).await
     }
 }
-
-async fn accept(listener: TcpListener, tuning: Tuning, talk: impl Fn() -> Result<Talk>) -> Result<()> {
-    let listener = tokio_uring::net::TcpListener::from_std(listener);
-    loop {
-        let (socket, _) = listener.accept().await.context("cannot accept")?;
-        let talk = talk()?;
-        // A connection that breaks ends alone; whoever drives it tells.
-        tokio_uring::spawn(async move { drop(converse(socket, talk, tuning).await) });
-    }
-}
-
-/// Writes what another thread sends: all that waits with one write.
-async fn pass_on(socket: &TcpStream, mut messages: mpsc::Receiver<Bytes>, tuning: Tuning) -> Result<()> {
-    let mut out = Vec::new();
-    while let Some(message) = messages.recv().await {
-        put_frame(&mut out, &message);
-        while out.len() < tuning.write_bytes
-            && let Ok(message) = messages.try_recv()
-        {
-            put_frame(&mut out, &message);
-        }
-        let (outcome, buffer) = socket.write_all(out).await;
-        outcome?;
-        out = buffer;
-        out.clear();
-    }
-    Ok(())
-}
-
-fn runtime(tuning: Tuning) -> Result<Runtime> {
-    let mut ring = tokio_uring::uring_builder();
-    match tuning.ring {
-        Ring::Plain => &mut ring,
-        Ring::Cooperative => ring.setup_single_issuer().setup_coop_taskrun(),
-        Ring::Deferred => ring.setup_single_issuer().setup_defer_taskrun(),
-    };
-    Runtime::new(tokio_uring::builder().uring_builder(&ring)).context("cannot start a runtime on io_uring")
-}
-
-fn backend() -> Backend {
-    Backend { kind: String::from("io_uring"), detail: String::from("tokio-uring") }
-}
-
-const TUNING: Tuning = Tuning::new(128 << 10, 128 << 10);
