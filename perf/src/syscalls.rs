@@ -2,9 +2,10 @@
 
 use std::fs;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use perf_event::events::Tracepoint;
 use perf_event::{Builder, Counter};
+use rustix::io::Errno;
 
 /// Counts every system call of a process, of any kind and from any thread, through the tracepoint
 /// `raw_syscalls:sys_enter`. While one exists, system calls of the whole machine take a slower path; so it
@@ -28,10 +29,15 @@ impl SyscallCounter {
                 .any_cpu()
                 .include_kernel()
                 .inherit(true)
-                .build()
-                .context("the kernel refuses the counter")?;
-            counters.push(counter);
+                .build();
+            match counter {
+                Ok(counter) => counters.push(counter),
+                // The thread has ended since it was listed.
+                Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => (),
+                Err(error) => return Err(error).context("the kernel refuses the counter"),
+            }
         }
+        ensure!(!counters.is_empty(), "the process is gone");
         counters.iter_mut().try_for_each(Counter::enable).context("the counter cannot be started")?;
         Ok(Self(counters))
     }
