@@ -93,8 +93,11 @@ fn idle_connections_are_tried_and_counted() {
     for name in ["wakeups_per_s", "server_cpu_share"] {
         assert!(metric(name).is_some(), "{name} in {result}");
     }
-    // 200 connections were asked once each, and no message was counted in the window.
+    // No message was counted in the window; afterwards each connection was asked once.
     assert_eq!((metric("lost_messages"), metric("msgs_per_s")), (Some(0.0), None));
+    let output = run(&["idle", "--connections", "200"], "fallback");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains(" 200 messages, every byte: 0 lost"), "{output:?}");
 }
 
 #[test]
