@@ -147,7 +147,7 @@ impl LongRun {
 
 /// How many files a process has open.
 fn open_files(process: u32) -> usize {
-    std::fs::read_dir(format!("/proc/{process}/fd")).map_or(0, Iterator::count)
+    fs::read_dir(format!("/proc/{process}/fd")).map_or(0, Iterator::count)
 }
 
 impl Drop for LongRun {
