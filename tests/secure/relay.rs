@@ -87,6 +87,10 @@ fn pump([mut from, mut to]: [TcpStream; 2], bytes_max: usize, is_cut: &AtomicBoo
                 moved += 1;
             }
         }
+        if moved == bytes_max {
+            // What one end says about its cut must not reach the other.
+            is_cut.store(true, Ordering::SeqCst);
+        }
         if len == 0 || moved == bytes_max {
             let _ = to.shutdown(Shutdown::Write);
         }
