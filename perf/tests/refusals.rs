@@ -10,7 +10,7 @@ use std::thread;
 #[test]
 fn unknown_names_and_bad_flags_say_what_would_be_right() {
     refused(&["run", "pingpnog"], "there are: pingpong, echo, stream, send-one");
-    refused(&["run", "--system", "epol"], "there are: engine, engine-unix, fallback");
+    refused(&["run", "--system", "epol"], "there are: engine, engine-park, engine-unix, fallback");
     refused(&["run", "pingpong", "--connections", "2"], "--connections");
     refused(&["run", "stream", "--from-thread"], "send-one");
     refused(&["run", "--json", "x.json"], "name it");

@@ -19,6 +19,7 @@ use crate::hello::check_hello;
 use crate::job::Job;
 use crate::systems::{ClientRole, ServerRole};
 use crate::tally::Tally;
+use crate::think::think;
 
 /// A connection of messages.
 pub(crate) type Frames<S> = Framed<S, LengthDelimitedCodec>;
@@ -47,7 +48,7 @@ pub(crate) async fn serve<S: Socket>(
     tally: &Tally,
 ) -> io::Result<()> {
     match role {
-        ServerRole::Echo => echo(frames, job.token.as_deref()).await,
+        ServerRole::Echo => echo(frames, job).await,
         ServerRole::Sink => sink(frames, job, tally).await,
         ServerRole::Publish => Err(io::ErrorKind::Unsupported.into()),
     }
@@ -73,15 +74,17 @@ pub(crate) async fn drive<S: Socket>(
     Ok(())
 }
 
-async fn echo<S: Socket>(mut frames: Frames<S>, token: Option<&str>) -> io::Result<()> {
-    if let Some(token) = token
+async fn echo<S: Socket>(mut frames: Frames<S>, job: &Job) -> io::Result<()> {
+    if let Some(token) = job.token.as_deref()
         && !admit(&mut frames, token).await?
     {
         return Ok(());
     }
     while let Some(message) = frames.next().await {
+        think(job.load.think);
         frames.feed(&message?[..]).await?;
         while let Some(Some(message)) = frames.next().now_or_never() {
+            think(job.load.think);
             frames.feed(&message?[..]).await?;
         }
         flush(&mut frames).await?;
@@ -103,7 +106,9 @@ async fn sink<S: Socket>(mut frames: Frames<S>, job: &Job, tally: &Tally) -> io:
     let mut expected = first(job);
     while let Some(message) = frames.next().await {
         let (mut received, mut corrupt) = (1, u64::from(!expected.accept(&message?)));
-        while let Some(Some(Ok(message))) = frames.next().now_or_never() {
+        while received < COUNTED_MAX
+            && let Some(Some(Ok(message))) = frames.next().now_or_never()
+        {
             corrupt += u64::from(!expected.accept(&message));
             received += 1;
         }
@@ -185,5 +190,7 @@ pub(crate) async fn flush<S: Socket>(frames: &mut Frames<S>) -> io::Result<()> {
 
 /// Messages between two looks at the stop.
 const BATCH: u64 = 64;
+/// Messages between two counts, however many are ready.
+const COUNTED_MAX: u64 = 1024;
 /// Messages that wait between two threads.
 const QUEUE_LEN: usize = 1024;

@@ -109,6 +109,10 @@ impl<R: OwnedRuntime> System for Owned<R> {
         })
     }
 
+    fn thinks(&self) -> Result<(), &'static str> {
+        Ok(())
+    }
+
     fn serves(&self, role: ServerRole) -> Result<(), &'static str> {
         no_publishing(role)
     }

@@ -1,7 +1,7 @@
 //! What one connection says and hears, without any I/O.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 
@@ -10,6 +10,7 @@ use crate::job::Job;
 use crate::pattern::{Pattern, Sequence};
 use crate::systems::{ClientRole, ServerRole};
 use crate::tally::Tally;
+use crate::think::think;
 
 /// The part of one connection, in bytes on the wire. Whoever moves the bytes lets it hear what arrived, sends what
 /// it says, and asks for more when all of that has left.
@@ -29,9 +30,11 @@ impl Talk {
     /// When this role has no connections that answer or count.
     pub(crate) fn serving(role: ServerRole, job: &Job, tally: &Arc<Tally>) -> Result<Self> {
         match role {
-            ServerRole::Echo => {
-                Ok(Self::Echo(Echo { token: job.token.as_deref().map(Arc::from), over: false }))
-            }
+            ServerRole::Echo => Ok(Self::Echo(Echo {
+                token: job.token.as_deref().map(Arc::from),
+                think: job.load.think,
+                over: false,
+            })),
             ServerRole::Publish => bail!("a publisher has no conversations"),
             ServerRole::Sink => Ok(Self::Sink(Sink { expected: first(job), tally: tally.clone() })),
         }
@@ -110,6 +113,8 @@ impl Talk {
 pub(crate) struct Echo {
     /// Until the peer has shown it.
     token: Option<Arc<str>>,
+    /// What it works on each message.
+    think: Duration,
     over: bool,
 }
 
@@ -125,7 +130,10 @@ impl Echo {
                     put_frame(out, refusal.as_bytes());
                     self.over = true;
                 }
-                _ => put_frame(out, message),
+                _ => {
+                    think(self.think);
+                    put_frame(out, message);
+                }
             }
         }
         Ok(bytes.len() - rest.len())
@@ -236,12 +244,7 @@ impl Source {
 }
 
 /// Takes note of the answer to the one request in flight.
-pub(crate) fn answered(
-    tally: &Tally,
-    messages: &mut Sequence,
-    answer: &[u8],
-    round_trip: Option<std::time::Duration>,
-) {
+pub(crate) fn answered(tally: &Tally, messages: &mut Sequence, answer: &[u8], round_trip: Option<Duration>) {
     if !messages.accept(answer) {
         tally.add_corrupt(1);
     }

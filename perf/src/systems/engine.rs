@@ -1,6 +1,6 @@
 //! qwormhole on io_uring over loopback TCP, with its defaults.
 
-use qwormhole::Backend;
+use qwormhole::{Backend, WaitMode};
 
 use super::qwormhole::{Local, QWormhole};
 
@@ -8,5 +8,6 @@ pub(crate) const ENGINE: QWormhole = QWormhole {
     name: "engine",
     about: "qwormhole on io_uring, TCP",
     backend: Backend::IoUring,
+    wait: WaitMode::Auto,
     local: Local::Tcp,
 };

@@ -1,6 +1,6 @@
 //! qwormhole on io_uring over a unix socket.
 
-use qwormhole::Backend;
+use qwormhole::{Backend, WaitMode};
 
 use super::qwormhole::{Local, QWormhole};
 
@@ -8,5 +8,6 @@ pub(crate) const ENGINE_UNIX: QWormhole = QWormhole {
     name: "engine-unix",
     about: "qwormhole on io_uring, unix socket",
     backend: Backend::IoUring,
+    wait: WaitMode::Auto,
     local: Local::Unix,
 };

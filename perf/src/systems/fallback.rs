@@ -1,6 +1,6 @@
 //! qwormhole on tokio over loopback TCP.
 
-use qwormhole::Backend;
+use qwormhole::{Backend, WaitMode};
 
 use super::qwormhole::{Local, QWormhole};
 
@@ -8,5 +8,6 @@ pub(crate) const FALLBACK: QWormhole = QWormhole {
     name: "fallback",
     about: "qwormhole on tokio, TCP",
     backend: Backend::Tokio,
+    wait: WaitMode::Auto,
     local: Local::Tcp,
 };

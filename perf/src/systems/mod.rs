@@ -2,6 +2,7 @@
 
 mod compio;
 mod engine;
+mod engine_park;
 mod engine_unix;
 mod epoll;
 mod epoll_publish;
@@ -167,8 +168,9 @@ pub(crate) trait Part {
 }
 
 /// Every system, in the order of `list`.
-pub(crate) const ALL: [&dyn System; 14] = [
+pub(crate) const ALL: [&dyn System; 15] = [
     &engine::ENGINE,
+    &engine_park::ENGINE_PARK,
     &engine_unix::ENGINE_UNIX,
     &fallback::FALLBACK,
     &tokio_framed::TokioFramed,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use qwormhole::{
     Backend, BackendKind, BackendReport, Client, ClientBuilder, Handler, Limits, PeerInfo, SendErrorKind,
-    Sender, Server, TlsOptions, TlsVersion,
+    Sender, Server, TlsOptions, TlsVersion, WaitMode,
 };
 
 use super::handlers::{Echo, PingPong, Quiet, SHARED_MIN, Sink, Source, Subscriber, ended};
@@ -25,6 +25,7 @@ pub(crate) struct QWormhole {
     pub(super) name: &'static str,
     pub(super) about: &'static str,
     pub(super) backend: Backend,
+    pub(super) wait: WaitMode,
     pub(super) local: Local,
 }
 
@@ -38,7 +39,7 @@ pub(super) enum Local {
 impl QWormhole {
     /// Connects with a handler that does everything else.
     fn open<H: Handler + Send>(&self, job: &Job, handler: H) -> Result<Sender> {
-        let client = client(self.backend, job)?;
+        let client = client(self.backend, self.wait, job)?;
         let sender = wait(client.open(job.address.as_str(), handler))?;
         sender.with_context(|| format!("cannot connect to {}", job.address))
     }
@@ -61,6 +62,7 @@ impl System for QWormhole {
         let trial = Server::builder().bind("tcp://127.0.0.1:0").map_err(|error| error.to_string())?;
         let trial = trial
             .backend(self.backend)
+            .wait(self.wait)
             .shards(1)
             .start(|_: &PeerInfo| Echo { token: None, think: Duration::ZERO });
         trial.map(|server| told(server.backend())).map_err(|error| error.to_string())
@@ -80,7 +82,7 @@ impl System for QWormhole {
     fn serve(&self, job: &Job, role: ServerRole, tally: &Arc<Tally>) -> Result<Box<dyn Part>> {
         let shards = job.cpus.as_ref().map_or(1, |cpus| cpus.as_slice().len());
         let server = Server::builder().bind(job.address.as_str())?.backend(self.backend).shards(shards);
-        let server = server.limits(limits()?);
+        let server = server.wait(self.wait).limits(limits()?);
         let server = match &job.tls {
             Some(tls) => server.tls(tls_options().key(tls.key.as_str()).cert(tls.certificate.as_str())),
             None => server,
@@ -145,9 +147,10 @@ impl QWormhole {
 
     fn send_one(&self, job: &Job, tally: &Arc<Tally>) -> Result<Box<dyn Part>> {
         let (connected, told) = mpsc::sync_channel(1);
-        let (backend, job_there, tally_there) = (self.backend, job.clone(), tally.clone());
+        let (client, job_there, tally_there) =
+            (client(self.backend, self.wait, job)?, job.clone(), tally.clone());
         let send = move || {
-            let outcome = wait(send_awaiting(backend, &job_there, &tally_there, &connected));
+            let outcome = wait(send_awaiting(client, &job_there, &tally_there, &connected));
             if let Err(error) = outcome.and_then(|sent| sent) {
                 // Nobody listens once the connection was made.
                 if let Err(mpsc::SendError(Err(error))) = connected.send(Err(error)) {
@@ -173,12 +176,12 @@ impl QWormhole {
 
 /// The way of the async handle: each message is awaited. Returns when the round is over.
 async fn send_awaiting(
-    backend: Backend,
+    client: ClientBuilder,
     job: &Job,
     tally: &Tally,
     connected: &mpsc::SyncSender<Result<()>>,
 ) -> Result<()> {
-    let connection = client(backend, job)?.connect(job.address.as_str()).await;
+    let connection = client.connect(job.address.as_str()).await;
     let mut connection = connection.with_context(|| format!("cannot connect to {}", job.address))?;
     let _ = connected.send(Ok(()));
     let mut messages = first(job);
@@ -277,8 +280,8 @@ fn told(report: &BackendReport) -> job::Backend {
 }
 
 /// A client that speaks TLS if the job does.
-fn client(backend: Backend, job: &Job) -> Result<ClientBuilder> {
-    let client = Client::builder().backend(backend).limits(limits()?);
+fn client(backend: Backend, wait: WaitMode, job: &Job) -> Result<ClientBuilder> {
+    let client = Client::builder().backend(backend).wait(wait).limits(limits()?);
     Ok(match &job.tls {
         Some(tls) => client.tls(tls_options().ca(tls.certificate.as_str())),
         None => client,

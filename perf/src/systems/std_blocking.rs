@@ -56,6 +56,10 @@ impl System for StdBlocking {
         drive(job, tally, backend(), tuning, move |socket| converse(&socket, talk, tuning))
     }
 
+    fn thinks(&self) -> Result<(), &'static str> {
+        Ok(())
+    }
+
     fn serves(&self, role: ServerRole) -> Result<(), &'static str> {
         no_publishing(role)
     }
@@ -122,6 +126,6 @@ fn backend() -> Backend {
     Backend { kind: String::from("blocking"), detail: String::from("a thread per connection") }
 }
 
-const TUNING: Tuning = Tuning::new(128 << 10, 128 << 10);
+const TUNING: Tuning = Tuning::new(128 << 10, 256 << 10);
 /// Messages that wait between two threads.
 const QUEUE_LEN: usize = 1024;

@@ -64,6 +64,10 @@ impl System for TokioFramed {
             })
         })
     }
+
+    fn thinks(&self) -> Result<(), &'static str> {
+        Ok(())
+    }
 }
 
 /// Publishes through one channel for all threads; the first of them publishes.

@@ -20,6 +20,7 @@ use crate::peer::part;
 use crate::peer::talk::first;
 use crate::peer::tuning::Tuning;
 use crate::tally::Tally;
+use crate::think::think;
 
 pub(crate) struct TokioFramedNaive;
 
@@ -68,6 +69,10 @@ impl System for TokioFramedNaive {
         })
     }
 
+    fn thinks(&self) -> Result<(), &'static str> {
+        Ok(())
+    }
+
     fn serves(&self, role: ServerRole) -> Result<(), &'static str> {
         no_publishing(role)
     }
@@ -85,7 +90,10 @@ async fn serve(socket: TcpStream, role: ServerRole, job: &Job, tally: &Tally) ->
     while let Some(message) = frames.next().await {
         let message = message?.freeze();
         match role {
-            ServerRole::Echo => frames.send(message).await?,
+            ServerRole::Echo => {
+                think(job.load.think);
+                frames.send(message).await?;
+            }
             ServerRole::Sink => {
                 tally.add_corrupt(u64::from(!expected.accept(&message)));
                 tally.add_received(1);
