@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use qwormhole::{
-    Backend, BackendKind, BackendReport, Client, ClientBuilder, Handler, Limits, PeerInfo, SendErrorKind,
-    Sender, Server, TlsOptions, TlsVersion, WaitMode,
+    Backend, BackendKind, BackendReport, Client, Handler, Limits, PeerInfo, SendErrorKind, Sender, Server,
+    TlsOptions, TlsVersion, WaitMode,
 };
 
 use super::handlers::{Echo, PingPong, Quiet, SHARED_MIN, Sink, Source, Subscriber, ended};
@@ -38,14 +38,15 @@ pub(super) enum Local {
 
 impl QWormhole {
     /// Connects with a handler that does everything else.
-    fn open<H: Handler + Send>(&self, job: &Job, handler: H) -> Result<Sender> {
+    fn open<H: Handler + Send>(&self, job: &Job, handler: H) -> Result<Opened> {
         let client = client(self.backend, self.wait, job)?;
         let sender = wait(client.open(job.address.as_str(), handler))?;
-        sender.with_context(|| format!("cannot connect to {}", job.address))
+        let sender = sender.with_context(|| format!("cannot connect to {}", job.address))?;
+        Ok(Opened { sender, _client: client })
     }
 
-    fn client(job: &Job, tally: &Arc<Tally>, sender: Sender) -> Box<dyn Part> {
-        Box::new(ClientPart { address: job.address.clone(), tally: tally.clone(), _sender: Some(sender) })
+    fn client(job: &Job, tally: &Arc<Tally>, opened: Opened) -> Box<dyn Part> {
+        Box::new(ClientPart { address: job.address.clone(), tally: tally.clone(), _opened: Some(opened) })
     }
 }
 
@@ -160,23 +161,23 @@ impl QWormhole {
         };
         thread::Builder::new().name(String::from("send")).spawn(send).context("cannot start a thread")?;
         told.recv().context("the sending thread is gone")??;
-        Ok(Box::new(ClientPart { address: job.address.clone(), tally: tally.clone(), _sender: None }))
+        Ok(Box::new(ClientPart { address: job.address.clone(), tally: tally.clone(), _opened: None }))
     }
 
     fn send_from_thread(&self, job: &Job, tally: &Arc<Tally>) -> Result<Box<dyn Part>> {
-        let sender = self.open(job, Quiet { tally: tally.clone() })?;
-        let (messages, sender_there, tally_there) = (first(job), sender.clone(), tally.clone());
+        let opened = self.open(job, Quiet { tally: tally.clone() })?;
+        let (messages, sender_there, tally_there) = (first(job), opened.sender.clone(), tally.clone());
         thread::Builder::new()
             .name(String::from("send"))
             .spawn(move || send_blocking(&sender_there, messages, &tally_there))
             .context("cannot start a thread")?;
-        Ok(Self::client(job, tally, sender))
+        Ok(Self::client(job, tally, opened))
     }
 }
 
 /// The way of the async handle: each message is awaited. Returns when the round is over.
 async fn send_awaiting(
-    client: ClientBuilder,
+    client: Client,
     job: &Job,
     tally: &Tally,
     connected: &mpsc::SyncSender<Result<()>>,
@@ -259,8 +260,14 @@ impl Part for ServerPart {
 struct ClientPart {
     address: String,
     tally: Arc<Tally>,
-    /// Keeps the connection's name for the length of the round.
-    _sender: Option<Sender>,
+    _opened: Option<Opened>,
+}
+
+/// What a connection lives with for the length of the round.
+struct Opened {
+    sender: Sender,
+    /// May have an engine of its own.
+    _client: Client,
 }
 
 impl Part for ClientPart {
@@ -280,12 +287,13 @@ fn told(report: &BackendReport) -> job::Backend {
 }
 
 /// A client that speaks TLS if the job does.
-fn client(backend: Backend, wait: WaitMode, job: &Job) -> Result<ClientBuilder> {
+fn client(backend: Backend, wait: WaitMode, job: &Job) -> Result<Client> {
     let client = Client::builder().backend(backend).wait(wait).limits(limits()?);
-    Ok(match &job.tls {
+    let client = match &job.tls {
         Some(tls) => client.tls(tls_options().ca(tls.certificate.as_str())),
         None => client,
-    })
+    };
+    Ok(client.build()?)
 }
 
 /// The defaults, unless a sweep says otherwise.
