@@ -32,9 +32,9 @@ use crate::telemetry::Telemetry;
 /// Makes connections; cheap to clone. Works on any async runtime, and without one.
 ///
 /// All clients of a process share one engine with one shard, started by the first and running until the end of
-/// the process or [`Client::shutdown`]. A client with [`ClientBuilder::shards`] or [`ClientBuilder::cpus`] has an
-/// engine of its own; it runs until the client's clones and [`Connection`]s are dropped, and then closes what is
-/// left gracefully in the background.
+/// the process or [`Client::shutdown`]. A client with [`ClientBuilder::shards`], [`ClientBuilder::cpus`] or another
+/// [`ClientBuilder::wait`] than the default has an engine of its own; it runs until the client's clones and
+/// [`Connection`]s are dropped, and then closes what is left gracefully in the background.
 #[derive(Clone, Debug)]
 pub struct Client {
     engine: Arc<ClientEngine>,
