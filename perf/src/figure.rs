@@ -110,8 +110,8 @@ const FIGURES: [(&str, &str, &str, Kind); 29] = [
     ("late_starts", "Late starts", "messages", Kind::Cost),
     ("lost_messages", "Lost", "messages", Kind::Cost),
     ("corrupt_messages", "Corrupt", "messages", Kind::Cost),
-    ("batch_size", "Batch", "messages", Kind::Speed),
-    ("spread_us", "First to last", "µs", Kind::Time),
+    ("spread_us_p50", "First to last arrival p50", "µs", Kind::Time),
+    ("spread_us_p99", "First to last arrival p99", "µs", Kind::Time),
 ];
 
 #[cfg(test)]
