@@ -287,9 +287,16 @@ impl<R: Ring, S: Service> Shard<R, S> {
             let op = Op::Send { socket: open.socket.clone(), transmit };
             open.send = Some(self.ring.push(Kind::Send.token(id), op));
         }
-        while let Some(action) = open.session.poll_action(&self.local) {
+        while let Some(open) = self.slots.open(id)
+            && let Some(action) = open.session.poll_action(&self.local)
+        {
             match action {
-                Action::ShutdownWrite => open.socket.shutdown_write(),
+                Action::ShutdownWrite => {
+                    let socket = open.socket.clone();
+                    // Told last: who sees the end finds everything before it counted.
+                    self.publish();
+                    socket.shutdown_write();
+                }
                 Action::Close => return self.end(id),
             }
         }
@@ -319,6 +326,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
             *count += 1;
         }
         session.finish(&mut self.local);
+        self.publish();
         recv.into_iter().chain(send).for_each(|op| self.ring.cancel(op));
         self.slots
             .put(id, State::Ending(Ending { recv: recv.is_some(), send: send.is_some(), connects: losers }));

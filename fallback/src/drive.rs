@@ -88,7 +88,11 @@ impl<H: Handler> Driven<H> {
             let sent = self.send(cx, &mut turning.local);
             match self.session.poll_action(&turning.local) {
                 Some(Action::Close) => return Progress::Over,
-                Some(Action::ShutdownWrite) => self.stream.shutdown_write(),
+                Some(Action::ShutdownWrite) => {
+                    // Told last: who sees the end finds everything before it counted.
+                    self.seat.shard().publish(&turning.local);
+                    self.stream.shutdown_write();
+                }
                 None if !received && !sent => return Progress::Stuck,
                 None => {}
             }

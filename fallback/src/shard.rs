@@ -73,8 +73,13 @@ impl Shard {
         turning.local.now = self.clock.now();
         turning.local.stats.turns += 1;
         let result = work(&mut turning);
-        self.mailbox.publish(&turning.local.stats);
+        self.publish(&turning.local);
         result
+    }
+
+    /// Shows the counters to other threads.
+    pub(crate) fn publish(&self, local: &ShardLocal) {
+        self.mailbox.publish(&local.stats);
     }
 
     /// Takes in a connection that a listener accepted, or closes it when the shard is full.

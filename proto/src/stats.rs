@@ -17,6 +17,9 @@ pub struct ConnectionStats {
 }
 
 /// What one shard has done so far. Counters a backend has no use for stay zero.
+///
+/// Other threads see the counters of the last turn; what happened on a connection is counted before its peer can
+/// see the connection end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShardStats {

@@ -9,11 +9,11 @@ use futures_util::future::{Either, select};
 use qwormhole::{Client, Connection};
 
 use crate::support::resources::Resources;
-use crate::support::{Bed, alone_on_every_backend, block_on, on_every_backend};
+use crate::support::{Bed, block_on, on_every_backend};
 
 on_every_backend!(futures_dropped_at_any_await_point_lose_nothing_accepted);
-alone_on_every_backend!(
-    handles_dropped_at_any_moment_leave_nothing,
+on_every_backend!(
+    alone: handles_dropped_at_any_moment_leave_nothing,
     dials_dropped_at_any_moment_leave_nothing,
 );
 

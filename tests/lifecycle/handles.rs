@@ -9,7 +9,7 @@ use qwormhole::{Bytes, Client, CloseReason, SendErrorKind};
 
 use crate::support::peer::Peer;
 use crate::support::resources::Resources;
-use crate::support::{Bed, alone_on_every_backend, block_on, frame, on_every_backend, scratch, transports};
+use crate::support::{Bed, block_on, frame, on_every_backend, scratch, transports};
 
 on_every_backend!(
     a_connection_is_a_stream_and_a_sink,
@@ -19,7 +19,7 @@ on_every_backend!(
     close_delivers_what_was_accepted,
     a_sender_outlives_its_connection_harmlessly,
 );
-alone_on_every_backend!(both_ends_talk_through_handles);
+on_every_backend!(alone: both_ends_talk_through_handles);
 
 fn both_ends_talk_through_handles(bed: Bed) {
     let before = Resources::now();

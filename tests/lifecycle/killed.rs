@@ -6,15 +6,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use qwormhole::{Context, Handler, Link, Message, PeerInfo, Server};
+use qwormhole::{Context, Handler, Message, PeerInfo, Server};
 
-use crate::link::{exact, free_address, link};
-use crate::restarts::{DELAY_MAX_MS, RESTARTS, assert_book, assert_events, log_events, number, send_until};
-use crate::support::{Bed, PATIENCE, block_on, on_every_backend};
+use crate::link::free_address;
+use crate::restarts::{Load, RESTARTS, number};
+use crate::support::{Bed, PATIENCE, on_every_backend};
 
 on_every_backend!(a_killed_server_takes_nothing_with_it_that_it_acknowledged);
 
@@ -87,51 +87,18 @@ impl Drop for Life {
 
 fn a_killed_server_takes_nothing_with_it_that_it_acknowledged(bed: Bed) {
     let address = free_address();
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
     let folder = tempfile::tempdir().expect("a folder");
-    let mut link = link(bed, &address.to_string()).reconnect(exact(5, DELAY_MAX_MS)).open().expect("open");
-    let log = log_events(&link);
-    let (stop, accepted) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let load = thread::spawn({
-        let (sender, stop, accepted, seed) = (link.sender(), stop.clone(), accepted.clone(), random.u64(..));
-        move || send_until(&sender, &stop, &accepted, seed)
-    });
-    let (mut acknowledged, mut restarts, mut life) = (Vec::new(), Vec::new(), None);
+    let mut load = Load::begin(bed, address);
+    let mut life = None;
     for number_of_life in 0..=RESTARTS {
         drop(life.take());
-        wait_for_the_end(&link);
+        load.wait_for_the_end();
         let seen = pages(folder.path()).into_iter().flatten().next_back();
-        let begun = Instant::now();
-        life = Some(Life::begin(bed, address, &folder.path().join(format!("{number_of_life:03}"))));
-        restarts.push(begun..Instant::now());
-        let mut receive = || {
-            acknowledged.push(number(&block_on(link.recv()).expect("an acknowledgement")));
-            acknowledged.last().copied()
-        };
-        // What an earlier life acknowledged may come first.
-        while receive() <= seen {}
-        for _ in 0..random.u32(0..3000) {
-            receive();
-        }
+        let journals = folder.path().join(format!("{number_of_life:03}"));
+        life = Some(load.restart(|| Life::begin(bed, address, &journals)));
+        load.receive_beyond(seen);
     }
-    stop.store(true, Ordering::SeqCst);
-    load.join().expect("everything was accepted");
-    while acknowledged.last() != Some(&(accepted.load(Ordering::SeqCst) - 1)) {
-        acknowledged.push(number(&block_on(link.recv()).expect("an acknowledgement")));
-    }
-    assert!(block_on(link.close()).is_empty());
-    assert_book(&pages(folder.path()), &acknowledged, &[]);
-    assert_events(&log.join().expect("no panic"), &restarts);
-}
-
-fn wait_for_the_end(link: &Link) {
-    let begun = Instant::now();
-    while link.is_connected() {
-        assert!(begun.elapsed() < PATIENCE, "the end is noticed");
-        thread::yield_now();
-    }
+    load.end(|| pages(folder.path()), &[]);
 }
 
 /// What each connection brought, in order.

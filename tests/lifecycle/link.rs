@@ -13,7 +13,7 @@ use qwormhole::{
 use crate::support::peer::Peer;
 use crate::support::record::{Answer, Record, Seen, recorders};
 use crate::support::resources::Resources;
-use crate::support::{Bed, PATIENCE, alone_on_every_backend, block_on, on_every_backend};
+use crate::support::{Bed, PATIENCE, block_on, on_every_backend};
 
 on_every_backend!(
     a_server_that_accepts_and_closes_at_once_is_tried_less_and_less_often,
@@ -30,7 +30,7 @@ on_every_backend!(
     a_handler_that_panics_is_replaced_and_greets_first,
     a_hundred_links_share_one_thread,
 );
-alone_on_every_backend!(a_link_dropped_during_its_dial_leaves_nothing);
+on_every_backend!(alone: a_link_dropped_during_its_dial_leaves_nothing);
 
 /// A link with short, exact delays.
 pub(crate) fn link(bed: Bed, address: &str) -> LinkBuilder {

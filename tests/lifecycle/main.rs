@@ -15,3 +15,4 @@ mod many;
 mod restarts;
 mod server_wide;
 mod shutdown;
+mod waiting;

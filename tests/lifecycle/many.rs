@@ -8,9 +8,9 @@ use std::thread;
 use qwormhole::{Context, Handler, Message, PeerInfo, Server};
 
 use crate::support::resources::Resources;
-use crate::support::{Bed, PATIENCE, alone_on_every_backend, frame};
+use crate::support::{Bed, PATIENCE, frame, on_every_backend};
 
-alone_on_every_backend!(ten_thousand_connections_lose_and_duplicate_nothing);
+on_every_backend!(alone: ten_thousand_connections_lose_and_duplicate_nothing);
 
 const CONNECTIONS: usize = 10_000;
 const MESSAGES: u32 = 100;

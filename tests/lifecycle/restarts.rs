@@ -16,7 +16,7 @@ use crate::support::{Bed, PATIENCE, block_on, on_every_backend};
 on_every_backend!(restarts_lose_reorder_and_double_nothing_that_was_acknowledged);
 
 pub(crate) const RESTARTS: usize = 20;
-pub(crate) const DELAY_MAX_MS: u64 = 40;
+const DELAY_MAX_MS: u64 = 40;
 /// What a connection may take beyond the delay.
 const GRACE: Duration = Duration::from_millis(100);
 /// What it takes when the machine lets this process wait; twice in a run that may happen.
@@ -54,7 +54,7 @@ fn serve(bed: Bed, address: SocketAddr, book: &Book) -> Server {
 }
 
 /// Sends numbers as fast as they are accepted; `accepted` counts them.
-pub(crate) fn send_until(sender: &LinkSender, stop: &AtomicBool, accepted: &AtomicU64, seed: u64) {
+fn send_until(sender: &LinkSender, stop: &AtomicBool, accepted: &AtomicU64, seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     for n in 0u64.. {
         if stop.load(Ordering::SeqCst) {
@@ -67,8 +67,95 @@ pub(crate) fn send_until(sender: &LinkSender, stop: &AtomicBool, accepted: &Atom
     }
 }
 
+/// A link under load through all the restarts of its server, and what the server acknowledged.
+pub(crate) struct Load {
+    link: Link,
+    log: JoinHandle<Vec<(Instant, LinkEvent)>>,
+    stop: Arc<AtomicBool>,
+    accepted: Arc<AtomicU64>,
+    /// Until it is joined.
+    sending: Option<JoinHandle<()>>,
+    acknowledged: Vec<u64>,
+    restarts: Vec<Range<Instant>>,
+    random: fastrand::Rng,
+}
+
+impl Load {
+    pub(crate) fn begin(bed: Bed, address: SocketAddr) -> Self {
+        let seed = fastrand::u64(..);
+        println!("seed {seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        let link = link(bed, &address.to_string()).reconnect(exact(5, DELAY_MAX_MS)).open().expect("open");
+        let (stop, accepted) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let sending = thread::spawn({
+            let (sender, stop, accepted, seed) =
+                (link.sender(), stop.clone(), accepted.clone(), random.u64(..));
+            move || send_until(&sender, &stop, &accepted, seed)
+        });
+        let (acknowledged, restarts) = (Vec::new(), Vec::new());
+        Self {
+            log: log_events(&link),
+            link,
+            stop,
+            accepted,
+            sending: Some(sending),
+            acknowledged,
+            restarts,
+            random,
+        }
+    }
+
+    pub(crate) fn wait_for_the_end(&self) {
+        let begun = Instant::now();
+        while self.link.is_connected() {
+            assert!(begun.elapsed() < PATIENCE, "the end is noticed");
+            thread::yield_now();
+        }
+    }
+
+    /// Begins the server's next life.
+    pub(crate) fn restart<S>(&mut self, begin: impl FnOnce() -> S) -> S {
+        let begun = Instant::now();
+        let server = begin();
+        self.restarts.push(begun..Instant::now());
+        server
+    }
+
+    /// Receives until this life acknowledges something that no earlier one has `seen`, and some more.
+    pub(crate) fn receive_beyond(&mut self, seen: Option<u64>) {
+        // What an earlier life brought may come first.
+        while self.receive() <= seen {}
+        for _ in 0..self.random.u32(0..3000) {
+            self.receive();
+        }
+    }
+
+    fn receive(&mut self) -> Option<u64> {
+        self.acknowledged.push(number(&block_on(self.link.recv()).expect("an acknowledgement")));
+        self.acknowledged.last().copied()
+    }
+
+    /// Stops, waits for what was accepted, and checks it against what the connections brought.
+    pub(crate) fn end(mut self, pages: impl FnOnce() -> Vec<Vec<u64>>, queued_from: &[(usize, u64)]) {
+        self.stop.store(true, Ordering::SeqCst);
+        if let Some(sending) = self.sending.take() {
+            sending.join().expect("everything was accepted");
+        }
+        while self.acknowledged.last() != Some(&(self.accepted() - 1)) {
+            self.receive();
+        }
+        assert!(block_on(self.link.close()).is_empty());
+        assert_book(&pages(), &self.acknowledged, queued_from);
+        assert_events(&self.log.join().expect("no panic"), &self.restarts);
+    }
+
+    fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::SeqCst)
+    }
+}
+
 /// The events as they come, with their times.
-pub(crate) fn log_events(link: &Link) -> JoinHandle<Vec<(Instant, LinkEvent)>> {
+fn log_events(link: &Link) -> JoinHandle<Vec<(Instant, LinkEvent)>> {
     let mut events = link.events();
     thread::spawn(move || {
         let mut log = Vec::new();
@@ -81,58 +168,26 @@ pub(crate) fn log_events(link: &Link) -> JoinHandle<Vec<(Instant, LinkEvent)>> {
 
 fn restarts_lose_reorder_and_double_nothing_that_was_acknowledged(bed: Bed) {
     let address = free_address();
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
     let book: Book = Arc::default();
-    let mut link = link(bed, &address.to_string()).reconnect(exact(5, DELAY_MAX_MS)).open().expect("open");
-    let log = log_events(&link);
-    let (stop, accepted) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let load = thread::spawn({
-        let (sender, stop, accepted, seed) = (link.sender(), stop.clone(), accepted.clone(), random.u64(..));
-        move || send_until(&sender, &stop, &accepted, seed)
-    });
-    let (mut acknowledged, mut restarts, mut queued_from) = (Vec::new(), Vec::new(), Vec::new());
-    let mut server = None;
+    let mut load = Load::begin(bed, address);
+    let (mut queued_from, mut server) = (Vec::new(), None);
     for _ in 0..=RESTARTS {
         // Gone before its successor binds.
         drop(server.take());
-        let begun = Instant::now();
-        while link.is_connected() {
-            assert!(begun.elapsed() < PATIENCE, "the end is noticed");
-            thread::yield_now();
-        }
+        load.wait_for_the_end();
         let seen = book.lock().expect("no panic").iter().flatten().next_back().copied();
-        if random.bool() {
+        if load.random.bool() {
             // From here on everything is queued, so the next connection begins with it at the latest.
             let page = book.lock().expect("no panic").len();
-            queued_from.push((page, accepted.load(Ordering::SeqCst) + 1));
+            queued_from.push((page, load.accepted() + 1));
         }
-        let begun = Instant::now();
-        server = Some(serve(bed, address, &book));
-        restarts.push(begun..Instant::now());
-        let mut receive = || {
-            acknowledged.push(number(&block_on(link.recv()).expect("an acknowledgement")));
-            acknowledged.last().copied()
-        };
-        // What an earlier connection brought may come first.
-        while receive() <= seen {}
-        for _ in 0..random.u32(0..3000) {
-            receive();
-        }
+        server = Some(load.restart(|| serve(bed, address, &book)));
+        load.receive_beyond(seen);
     }
-    stop.store(true, Ordering::SeqCst);
-    load.join().expect("everything was accepted");
-    while acknowledged.last() != Some(&(accepted.load(Ordering::SeqCst) - 1)) {
-        acknowledged.push(number(&block_on(link.recv()).expect("an acknowledgement")));
-    }
-    assert!(block_on(link.close()).is_empty());
-    let pages = book.lock().expect("no panic").clone();
-    assert_book(&pages, &acknowledged, &queued_from);
-    assert_events(&log.join().expect("no panic"), &restarts);
+    load.end(|| book.lock().expect("no panic").clone(), &queued_from);
 }
 
-pub(crate) fn assert_book(pages: &[Vec<u64>], acknowledged: &[u64], queued_from: &[(usize, u64)]) {
+fn assert_book(pages: &[Vec<u64>], acknowledged: &[u64], queued_from: &[(usize, u64)]) {
     for page in pages {
         assert!(page.windows(2).all(|two| two[0] + 1 == two[1]), "a connection has no gaps");
     }
@@ -147,7 +202,7 @@ pub(crate) fn assert_book(pages: &[Vec<u64>], acknowledged: &[u64], queued_from:
     }
 }
 
-pub(crate) fn assert_events(log: &[(Instant, LinkEvent)], restarts: &[Range<Instant>]) {
+fn assert_events(log: &[(Instant, LinkEvent)], restarts: &[Range<Instant>]) {
     let mut before = String::from("reconnecting 0");
     for (_, event) in log {
         let now = short(event);

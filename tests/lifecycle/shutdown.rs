@@ -10,10 +10,10 @@ use qwormhole::{CloseReason, Context, Handler, Message, PeerInfo, Server};
 use crate::support::peer::Peer;
 use crate::support::record::{Answer, Seen, recorders};
 use crate::support::resources::Resources;
-use crate::support::{Bed, PATIENCE, alone_on_every_backend, frame, scratch, transports};
+use crate::support::{Bed, PATIENCE, frame, on_every_backend, scratch, transports};
 
-alone_on_every_backend!(
-    a_shutdown_delivers_what_was_queued,
+on_every_backend!(
+    alone: a_shutdown_delivers_what_was_queued,
     a_shutdown_cuts_a_stuck_peer_at_its_deadline,
     a_dropped_server_ends_at_once_and_leaves_nothing,
     a_shutdown_during_an_accept_storm_ends,

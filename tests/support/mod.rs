@@ -39,32 +39,11 @@ impl Bed {
     }
 }
 
-/// Instantiates each test once per backend.
+/// Instantiates each test once per backend. `alone:` in front is for tests that count what the process holds: no
+/// other test of the binary runs meanwhile.
 #[allow(unused_macros, reason = "each test binary uses a part of this module")]
 macro_rules! on_every_backend {
-    ($($name:ident),* $(,)?) => {
-        crate::support::instantiate!(engine, IoUring, among_others, $($name),*);
-        crate::support::instantiate!(fallback, Tokio, among_others, $($name),*);
-    };
-}
-#[allow(unused_imports, reason = "each test binary uses a part of this module")]
-pub(crate) use on_every_backend;
-
-/// As `on_every_backend`, for tests that count what the process holds: no other test of the binary runs meanwhile.
-#[allow(unused_macros, reason = "each test binary uses a part of this module")]
-macro_rules! alone_on_every_backend {
-    ($($name:ident),* $(,)?) => {
-        crate::support::instantiate!(engine_alone, IoUring, alone, $($name),*);
-        crate::support::instantiate!(fallback_alone, Tokio, alone, $($name),*);
-    };
-}
-#[allow(unused_imports, reason = "each test binary uses a part of this module")]
-pub(crate) use alone_on_every_backend;
-
-/// One module of tests for one backend.
-#[allow(unused_macros, reason = "each test binary uses a part of this module")]
-macro_rules! instantiate {
-    ($module:ident, $backend:ident, $company:ident, $($name:ident),*) => {
+    (@ $module:ident, $backend:ident, $company:ident, $($name:ident),*) => {
         mod $module {
             $(#[test] fn $name() {
                 let _company = crate::support::$company();
@@ -72,9 +51,17 @@ macro_rules! instantiate {
             })*
         }
     };
+    (alone: $($name:ident),* $(,)?) => {
+        crate::support::on_every_backend!(@ engine_alone, IoUring, alone, $($name),*);
+        crate::support::on_every_backend!(@ fallback_alone, Tokio, alone, $($name),*);
+    };
+    ($($name:ident),* $(,)?) => {
+        crate::support::on_every_backend!(@ engine, IoUring, among_others, $($name),*);
+        crate::support::on_every_backend!(@ fallback, Tokio, among_others, $($name),*);
+    };
 }
 #[allow(unused_imports, reason = "each test binary uses a part of this module")]
-pub(crate) use instantiate;
+pub(crate) use on_every_backend;
 
 /// Held by tests that others may run beside.
 pub(crate) fn among_others() -> RwLockReadGuard<'static, ()> {
