@@ -30,6 +30,8 @@ mod shard;
 #[cfg(test)]
 mod shard_tests;
 mod slots;
+#[cfg(any(test, feature = "fake-ring"))]
+pub mod steady;
 #[allow(unsafe_code, reason = "the kernel interface; every other module is safe code")]
 pub mod sys;
 mod token;

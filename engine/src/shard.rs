@@ -95,6 +95,12 @@ impl<R: Ring, S: Service> Shard<R, S> {
         }
     }
 
+    /// The ring, for whoever measures it.
+    #[cfg(any(test, feature = "fake-ring"))]
+    pub(crate) const fn ring(&self) -> &R {
+        &self.ring
+    }
+
     /// Turns until the shutdown is complete.
     ///
     /// # Errors

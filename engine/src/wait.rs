@@ -13,6 +13,9 @@ impl<R: Ring, S: Service> Shard<R, S> {
     /// [`Waiting`](qwormhole_proto::Waiting) says, then asleep, until the next deadline at most.
     pub(crate) fn wait(&mut self) -> io::Result<()> {
         let has_work = self.has_work();
+        if !has_work && self.waiting.always_parks() {
+            return self.sleep(Duration::ZERO);
+        }
         self.ring.enter(Some(Duration::ZERO))?;
         // Most sends are complete when they are submitted; that is no news of a peer, and teaches nothing.
         if has_work || self.has_news() {

@@ -59,6 +59,11 @@ impl Waiting {
         }
     }
 
+    /// Whether the budget is always zero and nothing is learned: work may be submitted by the call that sleeps.
+    pub const fn always_parks(&self) -> bool {
+        matches!(self.mode, WaitMode::Park)
+    }
+
     /// Work came while the shard looked for it.
     pub const fn caught(&mut self) {
         self.misses = 0;
