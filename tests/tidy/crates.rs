@@ -27,10 +27,11 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("qwormhole-sim", &["qwormhole-proto"]),
     ("qwormhole", &["qwormhole-proto", "qwormhole-engine", "qwormhole-fallback"]),
     ("qwormhole-ml", &["qwormhole"]),
+    ("qwormhole-benches", &["qwormhole-proto", "qwormhole-engine"]),
 ];
 
-/// Members that no other member knows: they are for users.
-const FOR_USERS: &[&str] = &["qwormhole-ml"];
+/// Members that no other member knows: they are for users, or measure the others.
+const FOR_USERS: &[&str] = &["qwormhole-ml", "qwormhole-benches"];
 
 /// Everything the protocol core is built from: no sockets, threads or clocks among it. TLS is the exception that
 /// proto/src/tls/mod.rs names: its randomness, and its default clock, are the system's.
@@ -153,6 +154,7 @@ mod tests {
             "qwormhole",
             "qwormhole-perf",
             "qwormhole-ml",
+            "qwormhole-benches",
         ];
         let cases = [
             ("qwormhole-proto", "qwormhole-engine", false),
@@ -168,6 +170,8 @@ mod tests {
             ("qwormhole-ml", "qwormhole-proto", false),
             ("qwormhole", "qwormhole-ml", false),
             ("qwormhole-perf", "qwormhole-ml", false),
+            ("qwormhole-benches", "qwormhole-engine", true),
+            ("qwormhole-engine", "qwormhole-benches", false),
         ];
         for (from, to, allowed) in cases {
             let mut packages: Vec<Package> = members.iter().map(|name| package(name, &[])).collect();
