@@ -51,11 +51,7 @@ impl Peer {
     }
 
     pub(crate) fn recv_frame(&mut self) -> Vec<u8> {
-        let mut header = [0; 4];
-        self.read_exact(&mut header).expect("header");
-        let mut payload = vec![0; u32::from_be_bytes(header) as usize];
-        self.read_exact(&mut payload).expect("payload");
-        payload
+        recv_frame(self)
     }
 
     /// Ends the write side.
@@ -98,4 +94,13 @@ impl Write for Peer {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// The payload of the next frame.
+pub(crate) fn recv_frame(reader: &mut impl Read) -> Vec<u8> {
+    let mut header = [0; 4];
+    reader.read_exact(&mut header).expect("header");
+    let mut payload = vec![0; u32::from_be_bytes(header) as usize];
+    reader.read_exact(&mut payload).expect("payload");
+    payload
 }
