@@ -1,4 +1,4 @@
-//! Random schedules: a shard over the [scripted ring](crate::fake_ring), with handlers, peers and other
+//! Random schedules: a shard over the scripted ring (`fake_ring`), with handlers, peers and other
 //! threads that do anything they may, checked against a model. A message may only be lost with its
 //! connection, never be delivered twice, changed or elsewhere; whatever was taken comes back.
 //!
