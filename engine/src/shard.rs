@@ -293,21 +293,26 @@ impl<R: Ring, S: Service> Shard<R, S> {
             let op = Op::Send { socket: open.socket.clone(), transmit };
             open.send = Some(self.ring.push(Kind::Send.token(id), op));
         }
-        while let Some(open) = self.slots.open(id)
-            && let Some(action) = open.session.poll_action(&self.local)
-        {
-            match action {
-                Action::ShutdownWrite => {
-                    let socket = open.socket.clone();
-                    // Told last: who sees the end finds everything before it counted.
-                    self.publish();
-                    socket.shutdown_write();
-                }
-                Action::Close => return self.end(id),
-            }
+        if let Some(action) = open.session.poll_action(&self.local) {
+            return self.act(id, action);
         }
         self.keep_receiving(id);
         self.keep_timer(id);
+    }
+
+    /// Does what the end of a connection asks for, each action once, and looks at what is left.
+    fn act(&mut self, id: ConnId, action: Action) {
+        let Some(open) = self.slots.open(id) else { return };
+        match action {
+            Action::ShutdownWrite => {
+                let socket = open.socket.clone();
+                // Told last: who sees the end finds everything before it counted.
+                self.publish();
+                socket.shutdown_write();
+                self.advance(id);
+            }
+            Action::Close => self.end(id),
+        }
     }
 
     /// The wheel may hold an earlier deadline than the session's: it then fires for nothing, once. That is

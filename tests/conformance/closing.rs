@@ -15,7 +15,20 @@ on_every_backend!(
     a_clean_end_and_a_truncated_one_are_told_apart,
     a_half_closed_peer_still_gets_its_replies,
     a_reset_is_reported,
+    everything_is_counted_before_its_end_is_seen,
 );
+
+fn everything_is_counted_before_its_end_is_seen(bed: Bed) {
+    let (service, _record) = recorders(Answer::Nothing);
+    let server = bed.server().bind("127.0.0.1:0").expect("bind").start(service).expect("start");
+    for n in 1..=500 {
+        let mut peer = Peer::connect(&server.local_addrs()[0]);
+        peer.send_frame(b"counted");
+        peer.end();
+        assert_eq!(peer.read_to_end().expect("a clean end"), [0; 0]);
+        assert_eq!(server.stats().iter().map(|shard| shard.messages_in).sum::<u64>(), n);
+    }
+}
 
 fn an_oversize_frame_closes_after_everything_answered_has_arrived(bed: Bed) {
     let folder = scratch();
