@@ -1,13 +1,12 @@
 //! The parts that are measured, once for both ways of measuring.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use qwormhole_proto::{
-    ChunkPool, Config, ConnId, Context, Decoder, Framing, Handler, Message, Outbox, Owner, PeerAddr,
-    PeerInfo, Priority, RateLimit, RecvBuffer, Session, ShardLocal, Time, TimerWheel, TokenBucket,
+    ChunkPool, Config, ConnId, Context, Decoder, Frame, Framing, Handler, Message, Outbox, Owner, PeerAddr,
+    PeerInfo, Priority, RateLimit, Session, ShardLocal, Time, TimerWheel, TokenBucket,
 };
 
 /// One part and a load for it.
@@ -41,8 +40,8 @@ pub const PARTS: &[Part] = &[
 
 const FRAMES: u64 = 256;
 const TIMERS: u64 = 1024;
-/// As much as a receive buffer holds.
-const CHUNK: usize = 64 << 10;
+/// As much as a receive buffer of the engine holds.
+const CHUNK: usize = 16 << 10;
 
 fn frames(len: usize, count: u64) -> Vec<u8> {
     let header = u32::try_from(len).expect("a frame's length").to_be_bytes();
@@ -56,7 +55,7 @@ fn decode(len: usize, chunk: usize) -> Box<dyn FnMut()> {
     Box::new(move || {
         for mut input in wire.chunks(chunk) {
             while let Some(frame) = decoder.next(&mut input, &mut pool).expect("within the limit") {
-                if let qwormhole_proto::Frame::Stitched(payload) = std::hint::black_box(frame) {
+                if let Frame::Stitched(payload) = std::hint::black_box(frame) {
                     pool.give(payload);
                 }
             }
@@ -123,25 +122,13 @@ impl Handler for Echo {
     }
 }
 
-struct Received(Bytes);
-
-impl RecvBuffer for Received {
-    fn as_slice(&self) -> &[u8] {
-        &self.0
-    }
-
-    fn lease(&self, range: Range<usize>) -> Option<Bytes> {
-        Some(self.0.slice(range))
-    }
-}
-
 /// What both drivers do for a receive and the send that answers it.
 fn session(len: usize) -> Box<dyn FnMut()> {
     let (config, mut local) = (Arc::<Config>::default(), ShardLocal::default());
     let owner = Owner::made_by(|_: &PeerInfo| Echo);
     let mut session = Session::new(ConnId::new(0, 0, 0), PeerInfo::new(PeerAddr::Unknown), config, owner);
     session.open(&mut local);
-    let wire = Received(frames(len, FRAMES).into());
+    let wire = Bytes::from(frames(len, FRAMES));
     Box::new(move || {
         session.handle_bytes(&mut local, &wire);
         while let Some(transmit) = session.poll_transmit(&mut local) {

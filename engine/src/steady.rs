@@ -3,14 +3,11 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use qwormhole_proto::{
-    Config, Context, Endpoint, Handler, Message, PeerAddr, PeerInfo, RecvBuffer, Time, WaitMode,
-};
+use qwormhole_proto::{Config, Context, Endpoint, Handler, Message, PeerAddr, PeerInfo, Time, WaitMode};
 
 use crate::control::{Control, ShardHandle};
 use crate::mailbox::Mailbox;
@@ -25,6 +22,13 @@ pub struct Steady {
 impl Steady {
     /// A shard with that many connections, each of which receives `data` in every turn.
     pub fn new(connections: u32, data: Vec<u8>) -> Self {
+        let mut steady = Self::with_wait(connections, data, WaitMode::Park);
+        // Accepted in the second turn, receiving from the third, everything used once by the fifth.
+        (0..5).for_each(|_| steady.turn());
+        steady
+    }
+
+    fn with_wait(connections: u32, data: Vec<u8>, wait: WaitMode) -> Self {
         let mailbox = Arc::new(Mailbox::new(connections as usize));
         let (handle, controls) = ShardHandle::new(mailbox.clone());
         let parts = ShardParts {
@@ -34,16 +38,14 @@ impl Steady {
             controls,
             peers: vec![handle.clone()],
             published: Arc::default(),
-            wait: WaitMode::Park,
+            wait,
         };
         let ring = SteadyRing { to_accept: connections, data: data.into(), ..SteadyRing::default() };
         let service: fn(&PeerInfo) -> Echo = |_| Echo;
-        let mut steady = Self { shard: Shard::new(ring, service, parts) };
+        let shard = Shard::new(ring, service, parts);
         let (endpoint, config) = (Endpoint::new(connections as usize), Arc::<Config>::default());
         handle.send(Control::Listen { socket: SteadySocket, endpoint, config, spread: false });
-        // Accepted in the second turn, receiving from the third, everything used once by the fifth.
-        (0..5).for_each(|_| steady.turn());
-        steady
+        Self { shard }
     }
 
     /// One turn: a receive, its messages' echoes and the completion of the last send on every connection.
@@ -98,25 +100,13 @@ impl RingSocket for SteadySocket {
     fn shutdown_write(&self) {}
 }
 
-struct SteadyBuffer(Bytes);
-
-impl RecvBuffer for SteadyBuffer {
-    fn as_slice(&self) -> &[u8] {
-        &self.0
-    }
-
-    fn lease(&self, range: Range<usize>) -> Option<Bytes> {
-        Some(self.0.slice(range))
-    }
-}
-
 fn completion(token: Token, result: usize, more: bool) -> Completion<SteadyRing> {
     Completion { token, result: result as i32, more, socket: None, buffer: None, transmit: None }
 }
 
 impl Ring for SteadyRing {
     type Socket = SteadySocket;
-    type Buffer = SteadyBuffer;
+    type Buffer = Bytes;
     type Addr = ();
 
     fn push(&mut self, token: Token, op: Op<Self>) -> OpId {
@@ -144,10 +134,8 @@ impl Ring for SteadyRing {
             self.ready.extend((0..count).map(accepted));
         }
         let data = &self.data;
-        let received = |token: &Token| Completion {
-            buffer: Some(SteadyBuffer(data.clone())),
-            ..completion(*token, data.len(), true)
-        };
+        let received =
+            |token: &Token| Completion { buffer: Some(data.clone()), ..completion(*token, data.len(), true) };
         self.ready.extend(self.receives.iter().map(received));
         Ok(())
     }
@@ -192,6 +180,21 @@ impl Ring for SteadyRing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Calls of the ring in a turn without work.
+    fn enters_when_idle(mode: WaitMode) -> u64 {
+        let mut idle = Steady::with_wait(0, Vec::new(), mode);
+        (0..5).for_each(|_| idle.turn());
+        let before = idle.shard.ring().stats.enters;
+        idle.turn();
+        idle.shard.ring().stats.enters - before
+    }
+
+    #[test]
+    fn a_shard_that_always_parks_does_not_look_first() {
+        assert_eq!(enters_when_idle(WaitMode::Park), 1);
+        assert!(enters_when_idle(WaitMode::Auto) > 1);
+    }
 
     #[test]
     fn every_turn_echoes_everything_once() {

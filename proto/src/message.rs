@@ -29,6 +29,17 @@ impl RecvBuffer for [u8] {
     }
 }
 
+/// Memory of its own, shared by reference count; the lease budget is the caller's affair.
+impl RecvBuffer for Bytes {
+    fn as_slice(&self) -> &[u8] {
+        self
+    }
+
+    fn lease(&self, range: Range<usize>) -> Option<Bytes> {
+        Some(self.slice(range))
+    }
+}
+
 /// One received message; derefs to its bytes and is gone when the handler returns.
 ///
 /// To keep it, call [`Context::lease`](crate::Context::lease) or copy it.
