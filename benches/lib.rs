@@ -31,7 +31,9 @@ pub const PARTS: &[Part] = &[
     Part { name: "timer/move", messages: TIMERS, prepare: timers_move },
     Part { name: "timer/expire", messages: TIMERS, prepare: timers_expire },
     Part { name: "token-bucket", messages: FRAMES, prepare: token_bucket },
-    Part { name: "session/echo-64B", messages: FRAMES, prepare: || session(64) },
+    Part { name: "session/receive-64B", messages: FRAMES, prepare: || session(64, FRAMES, Ignore) },
+    Part { name: "session/send-64B", messages: FRAMES, prepare: || session(64, 1, Answer([7; 64])) },
+    Part { name: "session/echo-64B", messages: FRAMES, prepare: || session(64, FRAMES, Echo) },
     #[cfg(target_os = "linux")]
     Part { name: "turn/64-connections-64B", messages: 64, prepare: || turn(64, 1) },
     #[cfg(target_os = "linux")]
@@ -69,8 +71,10 @@ fn outbox(len: usize, slice: usize) -> Box<dyn FnMut()> {
     let (mut outbox, payload) = (Outbox::default(), vec![7; len]);
     Box::new(move || {
         for _ in 0..FRAMES {
-            let pushed = outbox.push_over(&config, Priority::default(), payload.as_slice(), &mut local);
-            assert!(pushed.is_ok(), "small enough");
+            let quick = outbox.push_quick(&payload);
+            let pushed =
+                quick || outbox.push_over(&config, Priority::DEFAULT, payload.as_slice(), &mut local).is_ok();
+            assert!(pushed, "small enough");
         }
         while let Some(transmit) = outbox.poll_transmit(slice, &mut local) {
             let sent = std::hint::black_box(&transmit).len();
@@ -122,13 +126,30 @@ impl Handler for Echo {
     }
 }
 
-/// What both drivers do for a receive and the send that answers it.
-fn session(len: usize) -> Box<dyn FnMut()> {
+struct Ignore;
+
+impl Handler for Ignore {
+    fn on_message(&mut self, _conn: &mut Context<'_>, _message: Message<'_>) {}
+}
+
+/// Answers one message with many, each sent by itself.
+struct Answer([u8; 64]);
+
+impl Handler for Answer {
+    fn on_message(&mut self, conn: &mut Context<'_>, _message: Message<'_>) {
+        for _ in 0..FRAMES {
+            conn.send(std::hint::black_box(&self.0)).expect("the outbox is empty");
+        }
+    }
+}
+
+/// What both drivers do for a receive of `count` messages and the sends that answer them.
+fn session<H: Handler>(len: usize, count: u64, handler: H) -> Box<dyn FnMut()> {
     let (config, mut local) = (Arc::<Config>::default(), ShardLocal::default());
-    let owner = Owner::made_by(|_: &PeerInfo| Echo);
+    let owner = Owner::made_by(move |_: &PeerInfo| handler);
     let mut session = Session::new(ConnId::new(0, 0, 0), PeerInfo::new(PeerAddr::Unknown), config, owner);
     session.open(&mut local);
-    let wire = Bytes::from(frames(len, FRAMES));
+    let wire = Bytes::from(frames(len, count));
     Box::new(move || {
         session.handle_bytes(&mut local, &wire);
         while let Some(transmit) = session.poll_transmit(&mut local) {

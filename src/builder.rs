@@ -231,6 +231,8 @@ impl ServerBuilder {
             return Err(ConfigError { option: "tls", fix }.into());
         }
         self.options.config.tls = tls.clone().map(TlsRole::Server);
+        self.options.config.rate_limit = self.options.config.rate_limit.or(environment.rate_limit);
+        self.options.slicing = self.options.slicing.or(environment.slicing);
         self.options.config.handshake = server_handshake(self.handshake.take(), &environment)?;
         if self.chores.interval.is_zero() {
             return Err(

@@ -16,6 +16,14 @@ macro_rules! shared_options {
             self
         }
 
+        /// How much of one connection is submitted before the others get their turn. Clients that ask for different
+        /// slices share no engine. Default: what the environment says (`QWORMHOLE_FORCE_SLICE_BYTES`,
+        /// `QWORMHOLE_FORCE_SLICE`, `QWORMHOLE_ADAPTIVE_SLICES`), else [`Slicing::Auto`](crate::Slicing::Auto).
+        pub fn slicing(mut self, slicing: $crate::Slicing) -> Self {
+            self.options.slicing = Some(slicing);
+            self
+        }
+
         /// The bounds of each connection.
         pub fn limits(mut self, limits: $crate::Limits) -> Self {
             self.options.config.limits = limits;
@@ -48,7 +56,8 @@ macro_rules! shared_options {
             self
         }
 
-        /// How fast messages may leave, per connection. Default: as fast as the peer takes them.
+        /// How fast messages may leave, per connection. Default: what `QWORMHOLE_FORCE_RATE_BYTES` says, else as fast
+        /// as the peer takes them.
         pub fn rate_limit(mut self, limit: impl Into<Option<$crate::RateLimit>>) -> Self {
             self.options.config.rate_limit = limit.into();
             self

@@ -293,12 +293,14 @@ impl ClientBuilder {
         let environment = options.environment()?;
         let tls = client_tls(options.tls.take(), &environment)?;
         options.config.handshake = client_handshake(handshake, &environment)?;
+        options.config.rate_limit = options.config.rate_limit.or(environment.rate_limit);
+        options.slicing = options.slicing.or(environment.slicing);
         options.config.validate()?;
         options.inbox.validate()?;
         let engine = if options.needs_own_engine() {
             Arc::new(ClientEngine::start(&options, 1)?)
         } else {
-            ClientEngine::shared(options.backend)?
+            ClientEngine::shared(options.backend, options.slicing.unwrap_or_default())?
         };
         let setup = Setup {
             config: Arc::new(options.config),

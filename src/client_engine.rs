@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use qwormhole_proto::{
     ConnectError, Context, Dial, DriverOptions, Handler, Message, PeerInfo, Service, ShardStats,
-    ShutdownReport,
+    ShutdownReport, Slicing,
 };
 use socket2::{SockAddr, Socket};
 
@@ -28,17 +28,17 @@ pub(crate) struct ClientEngine {
 }
 
 impl ClientEngine {
-    /// The engine that all clients with this backend share, started by the first.
-    pub(crate) fn shared(backend: Backend) -> Result<Arc<Self>, StartError> {
+    /// The engine that all clients with this backend and slices share, started by the first.
+    pub(crate) fn shared(backend: Backend, slicing: Slicing) -> Result<Arc<Self>, StartError> {
         let choice = backend.resolve()?;
         let mut running = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, engine)) = running.iter().find(|(of, engine)| *of == choice || serves(engine, choice))
-        {
-            return Ok(engine.clone());
+        let mut alike = running.iter().filter(|shared| shared.slicing == slicing);
+        if let Some(shared) = alike.find(|shared| shared.choice == choice || serves(&shared.engine, choice)) {
+            return Ok(shared.engine.clone());
         }
-        let options = Options { backend: choice, ..Options::default() };
+        let options = Options { backend: choice, slicing: Some(slicing), ..Options::default() };
         let engine = Arc::new(Self::start(&options, 1)?);
-        running.push((choice, engine.clone()));
+        running.push(Shared { choice, slicing, engine: engine.clone() });
         Ok(engine)
     }
 
@@ -76,7 +76,7 @@ impl ClientEngine {
     /// Ends every connection of the engine; blocks. If it was shared, the next client starts another.
     pub(crate) fn shutdown(&self, deadline: Duration) -> ShutdownReport {
         let mut running = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        running.retain(|(_, engine)| !std::ptr::eq(Arc::as_ptr(engine), self));
+        running.retain(|shared| !std::ptr::eq(Arc::as_ptr(&shared.engine), self));
         drop(running);
         let host = self.host.write().unwrap_or_else(PoisonError::into_inner).take();
         host.map(|mut host| host.shutdown(deadline)).unwrap_or_default()
@@ -132,4 +132,11 @@ fn serves(engine: &ClientEngine, choice: Backend) -> bool {
     }
 }
 
-static SHARED: Mutex<Vec<(Backend, Arc<ClientEngine>)>> = Mutex::new(Vec::new());
+/// An engine for all clients that want it like that.
+struct Shared {
+    choice: Backend,
+    slicing: Slicing,
+    engine: Arc<ClientEngine>,
+}
+
+static SHARED: Mutex<Vec<Shared>> = Mutex::new(Vec::new());

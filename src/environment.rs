@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
+
+use qwormhole_proto::{RateLimit, Slicing};
 
 use crate::error::StartError;
 
@@ -23,6 +26,11 @@ pub struct Environment {
     /// `QWORMHOLE_HANDSHAKE_REQUIRED_TAGS`: the tags such a server asks for, `key` or `key=value`, separated by
     /// commas.
     pub handshake_required_tags: Vec<RequiredTag>,
+    /// How much of one connection is submitted at once: `QWORMHOLE_FORCE_SLICE_BYTES` (bytes), else
+    /// `QWORMHOLE_FORCE_SLICE` (frames), else `QWORMHOLE_ADAPTIVE_SLICES` (`off`, `guarded`, `aggressive`, `auto`).
+    pub slicing: Option<Slicing>,
+    /// `QWORMHOLE_FORCE_RATE_BYTES`: bytes per second that each connection may send, with a burst of as much.
+    pub rate_limit: Option<RateLimit>,
     /// `QWORMHOLE_BIND_HOST`: where [`Runtime::listen`](crate::Runtime::listen) listens.
     pub bind_host: Option<String>,
     /// The variables that begin with `QWORMHOLE_TLS_`.
@@ -113,6 +121,8 @@ impl Environment {
             require_handshake: variables.flag("QWORMHOLE_REQUIRE_HANDSHAKE")?,
             handshake_allowed_versions: variables.list("QWORMHOLE_HANDSHAKE_ALLOWED_VERSIONS")?,
             handshake_required_tags: required_tags(&variables)?,
+            slicing: slicing(&variables)?,
+            rate_limit: variables.number("QWORMHOLE_FORCE_RATE_BYTES")?.map(RateLimit::new),
             bind_host: variables.text("QWORMHOLE_BIND_HOST")?,
             tls: TlsEnvironment::from_variables(&variables)?,
         })
@@ -186,6 +196,13 @@ impl Variables {
         }
     }
 
+    /// A whole number above zero.
+    fn number<N: FromStr + Default + PartialEq>(&self, name: &'static str) -> Result<Option<N>, StartError> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        let number = text.trim().parse().ok().filter(|number| *number != N::default());
+        number.map(Some).ok_or_else(|| fault(name, text, CHOICES_NUMBER))
+    }
+
     /// Elements without the blanks around them; empty ones are left out, and a list of none is not set.
     fn list(&self, name: &'static str) -> Result<Option<Vec<String>>, StartError> {
         let text = self.text(name)?.unwrap_or_default();
@@ -202,6 +219,17 @@ impl Variables {
         let path = self.0.get(path).filter(|path| !path.is_empty());
         Ok(path.map(|path| PemSource::File(path.into())))
     }
+}
+
+fn slicing(variables: &Variables) -> Result<Option<Slicing>, StartError> {
+    let name = "QWORMHOLE_ADAPTIVE_SLICES";
+    let bytes = variables.number("QWORMHOLE_FORCE_SLICE_BYTES")?.map(Slicing::Fixed);
+    let frames = variables.number("QWORMHOLE_FORCE_SLICE")?.map(Slicing::Frames);
+    let mode = match variables.text(name)? {
+        Some(text) => Some(text.parse().map_err(|_| fault(name, text, CHOICES_SLICING))?),
+        None => None,
+    };
+    Ok(bytes.or(frames).or(mode))
 }
 
 fn required_tags(variables: &Variables) -> Result<Vec<RequiredTag>, StartError> {
@@ -236,6 +264,8 @@ fn fault(name: &'static str, value: impl Into<String>, choices: &'static str) ->
 const PREFIX: &str = "QWORMHOLE_";
 const HIDDEN: &str = "(hidden)";
 const CHOICES_FLAG: &str = "1, true, yes, on, 0, false, no, off";
+const CHOICES_NUMBER: &str = "a whole number above 0";
+const CHOICES_SLICING: &str = "off, guarded, aggressive, auto";
 const CHOICES_TEXT: &str = "text in UTF-8";
 
 #[cfg(test)]
@@ -304,6 +334,32 @@ mod tests {
         assert_eq!(environment.bind_host.as_deref(), Some("::1"));
         let none = read(&[("QWORMHOLE_HANDSHAKE_ALLOWED_VERSIONS", " ,")]).unwrap();
         assert_eq!(none.handshake_allowed_versions, None, "a list of nothing allows no more than none does");
+    }
+
+    #[test]
+    fn slices_and_rates_are_forced_or_chosen_by_name() {
+        let slicing = |variables: &[(&str, &str)]| read(variables).map(|environment| environment.slicing);
+        let all = [
+            ("QWORMHOLE_FORCE_SLICE_BYTES", "65536"),
+            ("QWORMHOLE_FORCE_SLICE", "8"),
+            ("QWORMHOLE_ADAPTIVE_SLICES", "guarded"),
+        ];
+        assert_eq!(slicing(&all).unwrap(), Some(Slicing::Fixed(65536)));
+        assert_eq!(slicing(&all[1..]).unwrap(), Some(Slicing::Frames(8)));
+        assert_eq!(slicing(&all[2..]).unwrap(), Some(Slicing::Guarded));
+        let rate = read(&[("QWORMHOLE_FORCE_RATE_BYTES", "1000000")]).unwrap().rate_limit;
+        assert_eq!(rate, Some(RateLimit::new(1_000_000)));
+        for (name, choices) in [
+            ("QWORMHOLE_FORCE_SLICE_BYTES", "above 0"),
+            ("QWORMHOLE_FORCE_SLICE", "above 0"),
+            ("QWORMHOLE_FORCE_RATE_BYTES", "above 0"),
+            ("QWORMHOLE_ADAPTIVE_SLICES", "off, guarded, aggressive, auto"),
+        ] {
+            for value in ["0", "-1", "Off", "99999999999999999999"] {
+                let text = read(&[(name, value)]).unwrap_err().to_string();
+                assert!(text.contains(name) && text.contains(choices), "{text}");
+            }
+        }
     }
 
     #[test]

@@ -122,8 +122,9 @@ pub use qwormhole_proto::{
     Backoff, BroadcastPolicy, CloseReason, ConfigError, ConnId, ConnectionStats, Context,
     DangerousTlsOptions, FrameTooLarge, Framing, Handler, Heartbeat, HeartbeatPayload, Jitter, Limits,
     Message, OverflowPolicy, Payload, PeerAddr, PeerCredentials, PeerInfo, Pem, Priority, RateLimit,
-    SendError, SendErrorKind, Sender, Service, ShardStats, ShutdownReport, Time, TlsAlert, TlsExporter,
-    TlsFacts, TlsFault, TlsOptionError, TlsOptions, TlsVersion, TrustSnapshot, WaitMode, Waiter,
+    SendError, SendErrorKind, Sender, Service, ShardStats, ShutdownReport, Slicing, Time, TlsAlert,
+    TlsExporter, TlsFacts, TlsFault, TlsOptionError, TlsOptions, TlsVersion, TrustSnapshot, UnknownSlicing,
+    WaitMode, Waiter,
 };
 pub use runtime::{Runtime, RuntimeBuilder};
 pub use server::Server;

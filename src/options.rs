@@ -3,7 +3,7 @@
 use std::num::NonZero;
 use std::thread;
 
-use qwormhole_proto::{Config, ConfigError, DriverOptions, TlsOptions, WaitMode};
+use qwormhole_proto::{Config, ConfigError, DriverOptions, Slicing, TlsOptions, WaitMode};
 
 use crate::backend::Backend;
 use crate::environment::Environment;
@@ -21,6 +21,8 @@ pub(crate) struct Options {
     pub(crate) sockets: SocketOptions,
     pub(crate) inbox: InboxLimits,
     pub(crate) wait: WaitMode,
+    /// `None` leaves it to the environment.
+    pub(crate) slicing: Option<Slicing>,
     pub(crate) tls: Option<TlsOptions>,
     /// `None` reads it when the server or client is built.
     pub(crate) environment: Option<Environment>,
@@ -56,6 +58,7 @@ impl Options {
         options.shard_connections_max = connections_max;
         options.thread_name = thread_name.to_owned();
         options.wait = self.wait;
+        options.slicing = self.slicing.unwrap_or_default();
         Ok(options)
     }
 }

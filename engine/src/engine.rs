@@ -72,6 +72,7 @@ impl<S: Service> Engine<S> {
                 peers,
                 published: stats.clone(),
                 wait: options.wait,
+                slicing: options.slicing,
             };
             let make_service = make_service.clone();
             let cpu = options.cpus.get(index % options.cpus.len().max(1)).copied();

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use qwormhole_proto::{
-    Config, Context, Endpoint, Handler, Message, PeerInfo, RateLimit, ShardStats, WaitMode,
+    Config, Context, Endpoint, Handler, Message, PeerInfo, RateLimit, ShardStats, Slicing, WaitMode,
 };
 
 use crate::control::{Control, ShardHandle};
@@ -37,6 +37,7 @@ fn replies_that_wait_for_tokens_leave_at_the_limited_rate() {
         peers: vec![handle.clone()],
         published: Arc::<Mutex<ShardStats>>::default(),
         wait: WaitMode::Auto,
+        slicing: Slicing::Auto,
     };
     let shard = thread::spawn(move || {
         let ring = UringRing::with_options(&RingOptions::default()).expect("io_uring is granted");

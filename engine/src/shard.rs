@@ -11,7 +11,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use crossbeam_channel::Receiver;
 use qwormhole_proto::{
     Action, Broadcast, CloseReason, Command, ConnId, ConnectError, Lookup, Service, ShardLocal, ShardStats,
-    ShutdownReport, Time, TimerWheel, WaitMode, Waiting,
+    ShutdownReport, Slicing, Time, TimerWheel, WaitMode, Waiting,
 };
 
 use crate::accept::Listeners;
@@ -60,6 +60,7 @@ pub(crate) struct ShardParts<R: Ring, S: Service> {
     pub(crate) peers: Vec<ShardHandle<R, S>>,
     pub(crate) published: Arc<Mutex<ShardStats>>,
     pub(crate) wait: WaitMode,
+    pub(crate) slicing: Slicing,
 }
 
 impl Shutdown {
@@ -75,6 +76,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
         local.now = ring.now();
         local.set_wall_clock(UNIX_EPOCH.elapsed().unwrap_or_default());
         local.random_state = RandomState::new().hash_one(0u8);
+        local.set_slicing(parts.slicing);
         parts.mailbox.set_waker(ring.waker());
         Self {
             timers: TimerWheel::new(local.now),

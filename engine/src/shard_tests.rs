@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use qwormhole_proto::{Config, Context, Endpoint, Handler, Message, PeerInfo, ShardStats, WaitMode};
+use qwormhole_proto::{Config, Context, Endpoint, Handler, Message, PeerInfo, ShardStats, Slicing, WaitMode};
 
 use crate::control::{Control, ShardHandle};
 use crate::mailbox::Mailbox;
@@ -47,6 +47,7 @@ fn eight_buffers_serve_a_thousand_busy_connections_without_a_spurious_close() {
         peers: vec![handle.clone()],
         published: published.clone(),
         wait: WaitMode::Auto,
+        slicing: Slicing::Auto,
     };
     let shard = thread::spawn(move || {
         let options = RingOptions { buffers: BUFFERS, connections_max: 2048, ..RingOptions::default() };

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use qwormhole_proto::{Config, Context, Endpoint, Handler, Message, PeerAddr, PeerInfo, Time, WaitMode};
+use qwormhole_proto::{
+    Config, Context, Endpoint, Handler, Message, PeerAddr, PeerInfo, Slicing, Time, WaitMode,
+};
 
 use crate::control::{Control, ShardHandle};
 use crate::mailbox::Mailbox;
@@ -39,6 +41,7 @@ impl Steady {
             peers: vec![handle.clone()],
             published: Arc::default(),
             wait,
+            slicing: Slicing::Auto,
         };
         let ring = SteadyRing { to_accept: connections, data: data.into(), ..SteadyRing::default() };
         let service: fn(&PeerInfo) -> Echo = |_| Echo;

@@ -13,10 +13,11 @@ impl<R: Ring, S: Service> Shard<R, S> {
     /// [`Waiting`](qwormhole_proto::Waiting) says, then asleep, until the next deadline at most.
     pub(crate) fn wait(&mut self) -> io::Result<()> {
         let has_work = self.has_work();
-        if !has_work && self.waiting.always_parks() {
+        let timed = self.local.begin_hand_over();
+        if !has_work && self.waiting.always_parks() && !timed {
             return self.sleep(Duration::ZERO);
         }
-        self.ring.enter(Some(Duration::ZERO))?;
+        self.submit(timed)?;
         // Most sends are complete when they are submitted; that is no news of a peer, and teaches nothing.
         if has_work || self.has_news() {
             return Ok(());
@@ -26,6 +27,16 @@ impl<R: Ring, S: Service> Shard<R, S> {
             Some(spun) => self.sleep(spun),
             None => Ok(()),
         }
+    }
+
+    /// Hands over what is queued. How long that takes for large submissions decides how large they should be.
+    fn submit(&mut self, timed: bool) -> io::Result<()> {
+        let begun = timed.then(|| self.ring.now());
+        self.ring.enter(Some(Duration::ZERO))?;
+        if let Some(begun) = begun {
+            self.local.note_handed_over(begun, self.ring.now());
+        }
+        Ok(())
     }
 
     fn has_work(&self) -> bool {

@@ -86,6 +86,9 @@ impl<H: Handler> Driven<H> {
         for _ in 0..ROUNDS_MAX {
             let received = self.receive(cx, turning);
             let sent = self.send(cx, &mut turning.local);
+            if sent == Sent::Slice {
+                return Progress::More;
+            }
             match self.session.poll_action(&turning.local) {
                 Some(Action::Close) => return Progress::Over,
                 Some(Action::ShutdownWrite) => {
@@ -93,7 +96,7 @@ impl<H: Handler> Driven<H> {
                     self.seat.shard().publish(&turning.local);
                     self.stream.shutdown_write();
                 }
-                None if !received && !sent => return Progress::Stuck,
+                None if !received && sent == Sent::Nothing => return Progress::Stuck,
                 None => {}
             }
         }
@@ -116,23 +119,33 @@ impl<H: Handler> Driven<H> {
         true
     }
 
-    /// Sends what waits; false when nothing was sent, and the task is woken when something can be.
-    fn send(&mut self, cx: &mut Context<'_>, local: &mut ShardLocal) -> bool {
-        let mut sent = false;
+    /// Sends what waits, up to a slice. When nothing was sent, the task is woken when something can be.
+    fn send(&mut self, cx: &mut Context<'_>, local: &mut ShardLocal) -> Sent {
+        let clock = self.seat.shard().clock;
+        let mut sent = Sent::Nothing;
         for _ in 0..SENDS_MAX {
             let Some(transmit) = self.in_flight.take().or_else(|| self.session.poll_transmit(local)) else {
                 return sent;
             };
+            let begun = local.begin_hand_over().then(|| clock.now());
             let result = match self.stream.poll_send(cx, &transmit) {
                 Poll::Pending => {
+                    local.put_off_hand_over();
                     self.in_flight = Some(transmit);
                     return sent;
                 }
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
                 Poll::Ready(result) => result.map_err(|error| error.kind()),
             };
+            if let Some(begun) = begun {
+                local.note_handed_over(begun, clock.now());
+            }
+            let slice = matches!(result, Ok(taken) if taken > 0) && local.is_slice(transmit.len());
             self.session.handle_transmitted(local, transmit, result);
-            sent = true;
+            if slice {
+                return Sent::Slice;
+            }
+            sent = Sent::Some;
         }
         sent
     }
@@ -179,6 +192,15 @@ pub(crate) async fn drive<H: Handler>(mut driven: Driven<H>) {
     let mut sleep = pin!(sleep_until(Instant::now()));
     poll_fn(|cx| driven.poll_turn(cx, sleep.as_mut())).await;
     driven.finish();
+}
+
+/// What a connection has sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    Nothing,
+    Some,
+    /// As much as others should wait for.
+    Slice,
 }
 
 /// How far a connection came in its turn.

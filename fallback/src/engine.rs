@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use qwormhole_proto::{
     Broadcast, Command as Ask, Config, ConnId, ConnectError, Dial, DriverOptions, Endpoint, Lookup, Service,
-    ShardStats, ShutdownReport,
+    ShardStats, ShutdownReport, Slicing,
 };
 use socket2::{SockAddr, Socket};
 use tokio::runtime::{Builder, Handle, LocalOptions};
@@ -192,7 +192,8 @@ where
     let mailbox = Arc::new(Mailbox::new(connections_max));
     let (outlet, inbox) = channels(connections_max);
     let (ready, started) = sync_channel(1);
-    let plan = Plan { index, cpu, connections_max, mailbox: mailbox.clone(), inbox, ready };
+    let slicing = options.slicing;
+    let plan = Plan { index, cpu, connections_max, mailbox: mailbox.clone(), inbox, slicing, ready };
     let thread = thread::Builder::new()
         .name(format!("{}-{index}", options.thread_name.replace('\0', "")))
         .spawn(move || run_shard(plan, make_service))
@@ -214,12 +215,13 @@ struct Plan {
     connections_max: u32,
     mailbox: Arc<Mailbox>,
     inbox: Inbox,
+    slicing: Slicing,
     ready: SyncSender<Result<Handle, StartError>>,
 }
 
 /// The life of a shard's thread.
 fn run_shard<S: Service>(plan: Plan, make_service: impl Fn(usize) -> S) -> ShutdownReport {
-    let Plan { index, cpu, connections_max, mailbox, inbox, ready } = plan;
+    let Plan { index, cpu, connections_max, mailbox, inbox, slicing, ready } = plan;
     let prepared = cpu.map_or(Ok(()), pin_to).and_then(|()| {
         let runtime =
             Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default());
@@ -238,7 +240,7 @@ fn run_shard<S: Service>(plan: Plan, make_service: impl Fn(usize) -> S) -> Shutd
         return ShutdownReport::default();
     }
     drop(ready);
-    let shard = Rc::new(Shard::new(index as u8, connections_max, service, mailbox));
+    let shard = Rc::new(Shard::new(index as u8, connections_max, service, mailbox, slicing));
     runtime.block_on(shard::run::<S>(shard, inbox))
 }
 

@@ -9,7 +9,7 @@ use std::time::{Instant, UNIX_EPOCH};
 
 use qwormhole_proto::{
     Admission, CloseReason, Command as Ask, Config, ConnectError, Endpoint, Owner, Service, ShardLocal,
-    ShutdownReport,
+    ShutdownReport, Slicing,
 };
 use tokio::sync::Notify;
 use tokio::task::{JoinSet, spawn_local, yield_now};
@@ -50,11 +50,13 @@ impl Shard {
         connections_max: u32,
         service: S,
         mailbox: Arc<Mailbox>,
+        slicing: Slicing,
     ) -> Self {
         let clock = Clock::start();
         let mut local = ShardLocal::new(Box::new(service), mailbox.clone());
         local.now = clock.now();
         local.set_wall_clock(UNIX_EPOCH.elapsed().unwrap_or_default());
+        local.set_slicing(slicing);
         local.random_state = RandomState::new().hash_one(0u8);
         Self {
             index,

@@ -20,7 +20,9 @@ pub(crate) enum Slicing {
 impl Slicing {
     /// Puts it into the environment of a process to be started.
     pub(crate) fn apply(self, command: &mut Command) {
-        command.env_remove(ADAPTIVE).env_remove(FORCED);
+        for name in [ADAPTIVE, FORCED, FRAMES] {
+            command.env_remove(name);
+        }
         match self {
             Self::Off | Self::Auto => command.env(ADAPTIVE, self.to_string()),
             Self::Bytes(_) => command.env(FORCED, self.to_string()),
@@ -54,7 +56,8 @@ impl fmt::Display for Slicing {
 }
 
 const ADAPTIVE: &str = "QWORMHOLE_ADAPTIVE_SLICES";
-const FORCED: &str = "QWORMHOLE_FORCE_SLICE";
+const FRAMES: &str = "QWORMHOLE_FORCE_SLICE";
+const FORCED: &str = "QWORMHOLE_FORCE_SLICE_BYTES";
 
 #[cfg(test)]
 mod tests {

@@ -282,7 +282,7 @@ impl Connection {
         if matches!(self.phase, Phase::Closed | Phase::Reported | Phase::Lingering { .. }) {
             return None;
         }
-        let bytes_max = self.config.limits.transmit_bytes_max;
+        let bytes_max = self.config.limits.transmit_bytes_max.min(local.slicer.bytes());
         let transmit = match &mut self.secure {
             None => self.outbox.poll_transmit(bytes_max, local),
             Some(secure) => {
@@ -299,6 +299,10 @@ impl Connection {
         }
         if self.outbox.is_paced() {
             self.note_output(local.now, false);
+        }
+        if let Some(transmit) = &transmit {
+            let cut = transmit.len() >= bytes_max && self.outbox.has_queued();
+            local.slicer.note_submission(self.id, transmit.len(), cut);
         }
         transmit
     }

@@ -59,17 +59,24 @@ impl Decoder {
         input: &mut &'b [u8],
         pool: &mut ChunkPool,
     ) -> Result<Option<Frame<'b>>, FrameTooLarge> {
-        if self.header_have == 0
-            && self.framing == Framing::LengthPrefixed
-            && let Some((header, rest)) = input.split_first_chunk::<FRAME_HEADER_LEN>()
-        {
-            let len = self.check(u32::from_be_bytes(*header))?;
-            if let Some((payload, rest)) = rest.split_at_checked(len as usize) {
-                *input = rest;
-                return Ok(Some(Frame::Whole(payload)));
-            }
+        match self.next_whole(input) {
+            Some(payload) => Ok(Some(Frame::Whole(payload))),
+            None => self.next_slow(input, pool),
         }
-        self.next_slow(input, pool)
+    }
+
+    /// The next frame if it lies whole in `input`, with its header, and is within the limit; else `None`, and
+    /// nothing was taken: [`Decoder::next`] then decides.
+    #[inline]
+    pub(crate) fn next_whole<'b>(&self, input: &mut &'b [u8]) -> Option<&'b [u8]> {
+        let (header, rest) = input.split_first_chunk::<FRAME_HEADER_LEN>()?;
+        let len = u32::from_be_bytes(*header);
+        if self.header_have != 0 || self.framing != Framing::LengthPrefixed || len > self.max_frame_len {
+            return None;
+        }
+        let (payload, rest) = rest.split_at_checked(len as usize)?;
+        *input = rest;
+        Some(payload)
     }
 
     /// Changes the limit; call it between two frames.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::close::CloseReason;
 use crate::config::Config;
 use crate::owner::DialFailed;
+use crate::slicer::Slicing;
 use crate::waiting::WaitMode;
 
 /// How a driver lays out its shards.
@@ -27,6 +28,8 @@ pub struct DriverOptions {
     pub thread_name: String,
     /// How a shard without work waits. Default [`WaitMode::Auto`].
     pub wait: WaitMode,
+    /// How much of one connection is submitted at once. Default [`Slicing::Auto`].
+    pub slicing: Slicing,
 }
 
 impl Default for DriverOptions {
@@ -37,6 +40,7 @@ impl Default for DriverOptions {
             shard_connections_max: 16 << 10,
             thread_name: String::from("qwormhole"),
             wait: WaitMode::Auto,
+            slicing: Slicing::Auto,
         }
     }
 }

@@ -52,7 +52,8 @@ pub struct Limits {
     /// How much input is discarded while closing before the connection is cut. Default 16 MiB: four largest
     /// frames, so that a peer in the middle of one still sees our last reply.
     pub linger_bytes_max: u64,
-    /// Bytes of one connection submitted before other connections get their turn. Default 256 KiB.
+    /// The most bytes of one connection submitted before other connections get their turn; how much less it is,
+    /// [`Slicing`](crate::Slicing) decides. Default 256 KiB.
     pub transmit_bytes_max: usize,
     /// A connection that moves no byte in either direction for this long ends with
     /// [`CloseReason::IdleTimeout`](crate::CloseReason::IdleTimeout) after a lingering close. Default

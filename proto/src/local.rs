@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use crate::chunk::ChunkPool;
 use crate::id::ConnId;
 use crate::remote::Port;
+use crate::slicer::{Slicer, Slicing};
 use crate::stats::ShardStats;
 use crate::time::Time;
 use crate::transmit::Transmit;
@@ -34,6 +35,8 @@ pub struct ShardLocal {
     pub port: Arc<dyn Port>,
     /// Where [`ShardLocal::random`] goes on; drivers set it from the system's randomness.
     pub random_state: u64,
+    /// How much of one connection's output is submitted at once.
+    pub(crate) slicer: Slicer,
     pub(crate) unfinished: Unfinished,
     transmits: Vec<Transmit>,
     transmits_made: usize,
@@ -48,6 +51,7 @@ impl ShardLocal {
             unix_ms_at_zero: 0,
             pool: ChunkPool::default(),
             stats: ShardStats::default(),
+            slicer: Slicer::default(),
             service,
             port,
             random_state: 0,
@@ -67,6 +71,35 @@ impl ShardLocal {
     /// The wall clock of this turn, in milliseconds since 1970.
     pub const fn unix_ms(&self) -> u64 {
         self.unix_ms_at_zero.saturating_add(self.now.as_nanos() / NANOS_PER_MS)
+    }
+
+    /// Sets how much of one connection's output is submitted at once.
+    pub fn set_slicing(&mut self, slicing: Slicing) {
+        self.slicer = Slicer::new(slicing);
+    }
+
+    /// What was submitted since the last call is handed to the kernel now: whether the driver should time that and call
+    /// [`ShardLocal::note_handed_over`].
+    #[inline]
+    pub const fn begin_hand_over(&mut self) -> bool {
+        self.slicer.begin_hand_over()
+    }
+
+    /// The transport takes nothing now: what was to be handed over is handed over later.
+    pub const fn put_off_hand_over(&mut self) {
+        self.slicer.put_off();
+    }
+
+    /// Whether a submission of `len` bytes is a connection's whole turn.
+    pub const fn is_slice(&self, len: usize) -> bool {
+        len >= self.slicer.bytes()
+    }
+
+    /// What was submitted was handed to the kernel between `begun` and `now`.
+    pub fn note_handed_over(&mut self, begun: Time, now: Time) {
+        self.slicer.note_handed_over(now, now.saturating_since(begun));
+        let slicing = self.slicer.stats();
+        (self.stats.slice_changes, self.stats.slice_doubts) = (slicing.changes, slicing.doubts);
     }
 
     /// Makes what the connections open now may need at the same time: for each one submission in flight and

@@ -12,7 +12,7 @@ use crate::local::ShardLocal;
 use crate::pacer::Pacer;
 use crate::payload::Payload;
 use crate::priority::Priority;
-use crate::queue::FrameQueue;
+use crate::queue::{COPY_MAX, FrameQueue};
 use crate::time::Time;
 use crate::transmit::Transmit;
 
@@ -29,18 +29,22 @@ pub struct Outbox {
     in_flight: bool,
     /// A drain is owed once the outbox holds at most this much.
     drain_at: Option<usize>,
+    /// Wire bytes that may be accepted before a bound or a watermark has to be looked at again.
+    quick: usize,
     /// Highest flush mark inside the submission in flight or its unsent rest.
     mark_in_flight: Option<u64>,
     flushed: u64,
+    framing: Framing,
     /// Only with a rate limit.
     pacer: Option<Box<Pacer>>,
 }
 
 impl Outbox {
-    /// An empty outbox for a connection with `config`; `Outbox::default()` is one without a rate limit.
+    /// An empty outbox for a connection with `config`; `Outbox::default()` is one with length prefixes and without a
+    /// rate limit.
     pub fn new(config: &Config) -> Self {
-        let pacer = config.rate_limit.map(|limit| Box::new(Pacer::new(config.framing, limit)));
-        Self { pacer, ..Self::default() }
+        let pacer = config.rate_limit.map(|limit| Box::new(Pacer::new(limit)));
+        Self { framing: config.framing, pacer, ..Self::default() }
     }
 
     /// Wire bytes accepted and not yet taken by the kernel.
@@ -53,9 +57,26 @@ impl Outbox {
         self.in_flight_bytes == 0 && !self.in_flight && self.queue.is_empty()
     }
 
+    /// Whether anything waits behind what is in flight.
+    pub(crate) fn has_queued(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
     /// Whether a drain is owed.
     pub const fn is_backed_up(&self) -> bool {
         self.drain_at.is_some()
+    }
+
+    /// Accepts one short message behind the last one if nothing has to be looked at for it: a few dozen
+    /// instructions. False when nothing happened; [`Outbox::push`] and [`Outbox::push_over`] then decide.
+    #[inline]
+    pub fn push_quick(&mut self, payload: &[u8]) -> bool {
+        let fits = payload.len() <= COPY_MAX && FRAME_HEADER_LEN + payload.len() <= self.quick;
+        let accepted = fits && self.queue.push_quick(payload);
+        if accepted {
+            self.quick -= FRAME_HEADER_LEN + payload.len();
+        }
+        accepted
     }
 
     /// Accepts one message within the bounds of `config`.
@@ -63,7 +84,6 @@ impl Outbox {
     /// # Errors
     ///
     /// Gives the message back when it is too large or the outbox is full; a full outbox owes a drain.
-    #[inline]
     pub fn push<P: Payload>(
         &mut self,
         config: &Config,
@@ -78,6 +98,7 @@ impl Outbox {
         }
         let cost = self.cost();
         if cost + len + FRAME_HEADER_LEN > limits.max_backpressure_bytes && !self.is_idle() {
+            self.quick = 0;
             let is_new = self.owe_drain(limits.low_watermark_bytes.min(cost / 2));
             local.stats.backpressure_events += u64::from(is_new);
             return Err(SendError { kind: SendErrorKind::Full, payload });
@@ -121,6 +142,7 @@ impl Outbox {
         local: &mut ShardLocal,
     ) {
         self.queue.push_shared(priority, frame);
+        self.quick = 0;
         local.stats.backpressure_events += u64::from(self.note_level(&config.limits));
     }
 
@@ -136,7 +158,10 @@ impl Outbox {
 
     /// Takes over what other threads staged; the caller looks whether the outbox is backed up since.
     pub(crate) fn append(&mut self, staged: &mut FrameQueue, limits: &Limits) {
-        self.queue.append(staged);
+        if !staged.is_empty() {
+            self.queue.append(staged);
+            self.quick = 0;
+        }
         self.note_level(limits);
     }
 
@@ -144,6 +169,7 @@ impl Outbox {
     pub(crate) fn mark(&mut self, mark: u64) {
         if !self.queue.is_empty() {
             self.queue.mark(mark);
+            self.quick = 0;
         } else if self.in_flight || self.unsent.is_some() {
             self.mark_in_flight = Some(mark);
         } else {
@@ -164,7 +190,9 @@ impl Outbox {
         }
         let transmit = match self.unsent.take() {
             Some(rest) => rest,
-            None if self.pacer.is_some() => self.choose_paced(bytes_max, local)?,
+            None if self.pacer.is_some() || local.slicer.frames_max().is_some() => {
+                self.choose_within(bytes_max, local)?
+            }
             None if self.queue.is_empty() => return None,
             None => {
                 let mut transmit = local.take_transmit();
@@ -226,6 +254,7 @@ impl Outbox {
         let due = self.drain_at.is_some_and(|level| self.cost() <= level);
         if due {
             self.drain_at = None;
+            self.quick = 0;
         }
         due
     }
@@ -238,13 +267,13 @@ impl Outbox {
         }
         self.in_flight_bytes = 0;
         self.drain_at = None;
+        self.quick = 0;
     }
 
     pub(crate) fn cost(&self) -> usize {
         self.queue.cost() + self.in_flight_bytes
     }
 
-    #[inline]
     fn accept<P: Payload>(
         &mut self,
         config: &Config,
@@ -254,10 +283,25 @@ impl Outbox {
     ) {
         self.queue.push(config.framing, priority, payload, &mut local.pool);
         local.stats.backpressure_events += u64::from(self.note_level(&config.limits));
+        self.quick = self.quick_bytes(config);
+    }
+
+    /// How much can be accepted without a look: up to the next bound, and nothing where each frame needs one.
+    fn quick_bytes(&self, config: &Config) -> usize {
+        let limits = &config.limits;
+        let plain = config.framing == Framing::LengthPrefixed && self.pacer.is_none();
+        if !plain || (limits.max_send_frame_len as usize) < COPY_MAX {
+            return 0;
+        }
+        // Reaching the high watermark is a crossing; the bound itself may be reached.
+        let bound = match self.drain_at {
+            None => limits.high_watermark_bytes - 1,
+            Some(_) => limits.max_backpressure_bytes,
+        };
+        bound.saturating_sub(self.cost())
     }
 
     /// True when the high watermark is reached and no drain was owed before.
-    #[inline]
     fn note_level(&mut self, limits: &Limits) -> bool {
         let crossed = self.drain_at.is_none() && self.cost() >= limits.high_watermark_bytes;
         if crossed {
@@ -266,18 +310,20 @@ impl Outbox {
         crossed
     }
 
-    /// The next submission of a rate-limited connection, as far as its tokens go.
-    fn choose_paced(&mut self, bytes_max: usize, local: &mut ShardLocal) -> Option<Transmit> {
-        let pacer = self.pacer.as_mut()?;
+    /// The next submission where tokens or the number of frames are limited.
+    fn choose_within(&mut self, bytes_max: usize, local: &mut ShardLocal) -> Option<Transmit> {
         if self.queue.is_empty() {
-            pacer.rest();
+            self.pacer.iter_mut().for_each(|pacer| pacer.rest());
             return None;
         }
         let mut transmit = local.take_transmit();
-        let mut allowance = pacer.allowance(local.now);
+        let allowance = self.pacer.as_mut().map(|pacer| pacer.allowance(local.now)).unwrap_or_default();
+        let mut allowance = allowance.with_frames(local.slicer.frames_max().unwrap_or(u32::MAX));
         let mark =
-            self.queue.pop_within(pacer.framing, &mut transmit, bytes_max, &mut allowance, &mut local.pool);
-        pacer.note_choice(allowance.refused(), transmit.is_empty());
+            self.queue.pop_within(self.framing, &mut transmit, bytes_max, &mut allowance, &mut local.pool);
+        if let Some(pacer) = &mut self.pacer {
+            pacer.note_choice(allowance.refused(), transmit.is_empty());
+        }
         self.mark_in_flight = self.mark_in_flight.max(mark);
         self.in_flight_bytes = transmit.len();
         if transmit.is_empty() {

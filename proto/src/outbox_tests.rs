@@ -147,3 +147,52 @@ fn a_drain_is_not_lost_behind_a_flush_mark() {
         assert_eq!((outbox.flushed(), outbox.is_idle()), (7, true));
     }
 }
+
+proptest! {
+    /// The quick way of accepting a message changes nothing that anybody could see.
+    #[test]
+    fn the_quick_way_is_the_same_way(
+        steps in prop::collection::vec((prop_oneof![0usize..300, 8_000usize..8_500, Just(20_000)], 0usize..6_000), 1..200),
+        paced in any::<bool>(),
+    ) {
+        let mut config = config(40_000, 12_000, 6_000);
+        config.rate_limit = paced.then(|| crate::RateLimit::new(1_000_000));
+        let mut plain = (Outbox::new(&config), ShardLocal::default());
+        let mut quick = (Outbox::new(&config), ShardLocal::default());
+        for (len, taken) in steps {
+            let (outbox, local) = &mut plain;
+            let accepted = send(outbox, &config, len, local);
+            let (outbox, local) = &mut quick;
+            prop_assert_eq!(outbox.push_quick(&vec![0; len]) || send(outbox, &config, len, local), accepted);
+            if taken < 2_000 {
+                let turn = |(outbox, local): &mut (Outbox, ShardLocal)| {
+                    let transmit = outbox.poll_transmit(9_000, local)?;
+                    let submitted: Vec<u8> = transmit.segments().iter().flat_map(|s| s.as_slice().to_vec()).collect();
+                    outbox.handle_transmitted(transmit, taken * 5, local);
+                    Some((submitted, outbox.take_drain()))
+                };
+                prop_assert_eq!(turn(&mut plain), turn(&mut quick));
+            }
+            prop_assert_eq!(plain.0.cost(), quick.0.cost());
+            prop_assert_eq!(plain.0.is_backed_up(), quick.0.is_backed_up());
+            prop_assert_eq!(plain.1.stats, quick.1.stats);
+        }
+    }
+}
+
+#[test]
+fn submissions_carry_as_many_frames_as_are_forced() {
+    let config = config(1 << 20, 1 << 19, 1 << 18);
+    let mut local = ShardLocal::default();
+    local.set_slicing(crate::Slicing::Frames(3));
+    let mut outbox = Outbox::default();
+    for len in [1, 2, 3, 4, 20_000, 6, 7, 8] {
+        assert!(send(&mut outbox, &config, len, &mut local));
+    }
+    let mut lens = Vec::new();
+    while let Some(transmit) = outbox.poll_transmit(1 << 20, &mut local) {
+        lens.push(transmit.len());
+        outbox.handle_transmitted(transmit, usize::MAX, &mut local);
+    }
+    assert_eq!(lens, [3 * 4 + 6, 3 * 4 + 20_010, 2 * 4 + 15]);
+}

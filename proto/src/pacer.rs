@@ -1,6 +1,5 @@
 //! When the next frame of a rate-limited connection may leave.
 
-use crate::config::Framing;
 use crate::time::Time;
 use crate::token_bucket::{RateLimit, TokenBucket};
 
@@ -10,7 +9,6 @@ use crate::token_bucket::{RateLimit, TokenBucket};
 /// sits on does not let the next one follow with a second burst.
 #[derive(Debug)]
 pub(crate) struct Pacer {
-    pub(crate) framing: Framing,
     bucket: TokenBucket,
     burst: u64,
     /// What the last frame that had to wait needs. The bucket may hold this much more than the burst, so that
@@ -20,9 +18,8 @@ pub(crate) struct Pacer {
 }
 
 impl Pacer {
-    pub(crate) fn new(framing: Framing, limit: RateLimit) -> Self {
+    pub(crate) fn new(limit: RateLimit) -> Self {
         Self {
-            framing,
             bucket: TokenBucket::new(limit),
             burst: limit.burst_bytes.max(1),
             waited_for: 0,
@@ -43,7 +40,7 @@ impl Pacer {
     /// What may be chosen now.
     pub(crate) fn allowance(&mut self, now: Time) -> Allowance {
         self.bucket.refill_to(now, self.waited_for);
-        Allowance { tokens: self.bucket.available(), burst: self.burst, refused: None }
+        Allowance { tokens: self.bucket.available(), burst: self.burst, ..Allowance::default() }
     }
 
     /// The choice was made; `needs` is what the first frame left behind lacks tokens for, and nothing was
@@ -71,16 +68,24 @@ impl Pacer {
 pub(crate) struct Allowance {
     tokens: u64,
     burst: u64,
+    frames: u32,
     /// What the first frame without enough tokens needs.
     refused: Option<u64>,
 }
 
 impl Allowance {
+    /// The same for at most `frames` frames.
+    pub(crate) const fn with_frames(self, frames: u32) -> Self {
+        Self { frames, ..self }
+    }
+
     /// Takes the tokens of a whole frame. One above the burst needs a full bucket and leaves a debt.
     pub(crate) fn take_frame(&mut self, bytes: usize) -> bool {
+        let Some(frames) = self.frames.checked_sub(1) else { return false };
         let needs = (bytes as u64).min(self.burst);
         let enough = self.tokens >= needs;
         if enough {
+            self.frames = frames;
             self.tokens = self.tokens.saturating_sub(bytes as u64);
         } else {
             self.refused = Some(needs);
@@ -102,6 +107,13 @@ impl Allowance {
 
     pub(crate) const fn refused(&self) -> Option<u64> {
         self.refused
+    }
+}
+
+/// Everything may leave.
+impl Default for Allowance {
+    fn default() -> Self {
+        Self { tokens: u64::MAX, burst: u64::MAX, frames: u32::MAX, refused: None }
     }
 }
 

@@ -318,3 +318,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn broadcasts_wait_for_tokens_like_other_frames() {
+    let (config, mut outbox, mut local) = limited(1000, 250);
+    let frame = bytes::Bytes::from([&96u32.to_be_bytes()[..], &[7; 96]].concat());
+    for _ in 0..4 {
+        outbox.push_shared(&config, Priority::DEFAULT, frame.clone(), &mut local);
+    }
+    assert_eq!(frames(&leave(&mut outbox, &mut local)), [(7, 96); 2]);
+    assert_eq!(outbox.wakes_at(), Some(ms(50)));
+    local.now = ms(50);
+    outbox.wake();
+    assert_eq!(frames(&leave(&mut outbox, &mut local)), [(7, 96)]);
+}

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::chunk::ChunkPool;
 use crate::config::Framing;
-use crate::encoder::frame_header;
+use crate::encoder::{FRAME_HEADER_LEN, frame_header};
 use crate::payload::Payload;
 use crate::priority::Priority;
 use crate::transmit::{Segment, Transmit};
@@ -25,10 +25,14 @@ pub(crate) struct FrameQueue {
     entries: usize,
 }
 
+/// Entries and, behind them, the chunk that is being filled.
 #[derive(Debug, Default)]
 struct Lane {
     entries: VecDeque<Entry>,
+    /// Wire bytes of the entries.
     bytes: usize,
+    /// Whole frames, not yet an entry; without capacity when none is being filled.
+    tail: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -55,8 +59,22 @@ impl FrameQueue {
         self.bytes == 0 && self.entries == 0
     }
 
-    /// Appends one message. The caller has checked its length against the limits (it fits in 32 bits).
+    /// Appends a length-prefixed frame of the default priority if the chunk being filled has room for it; false
+    /// when it was not. Payloads up to [`COPY_MAX`] only: longer ones may be shared.
     #[inline]
+    pub(crate) fn push_quick(&mut self, payload: &[u8]) -> bool {
+        let tail = &mut self.default.tail;
+        let len = FRAME_HEADER_LEN + payload.len();
+        let fits = tail.capacity() - tail.len() >= len;
+        if fits {
+            tail.extend_from_slice(&frame_header(payload.len() as u32));
+            tail.extend_from_slice(payload);
+            self.bytes += len;
+        }
+        fits
+    }
+
+    /// Appends one message. The caller has checked its length against the limits (it fits in 32 bits).
     pub(crate) fn push<P: Payload>(
         &mut self,
         framing: Framing,
@@ -77,11 +95,11 @@ impl FrameQueue {
             self.others.entry(priority).or_default()
         };
         self.entries += if len <= COPY_MAX {
-            lane.copy(header, payload.as_bytes(), true, pool)
+            lane.copy(header, payload.as_bytes(), pool)
         } else {
             match payload.into_shared() {
                 Ok(shared) => lane.share(header, shared, pool),
-                Err(payload) => lane.copy(header, payload.as_bytes(), true, pool),
+                Err(payload) => lane.copy_long(header, payload.as_bytes(), pool),
             }
         };
     }
@@ -99,6 +117,7 @@ impl FrameQueue {
         } else {
             self.others.entry(priority).or_default()
         };
+        lane.seal(true);
         lane.bytes += frame.len();
         let segment = Segment::Shared(frame);
         lane.entries.push_back(Entry::Segment { segment, ends_frame: true, droppable: true });
@@ -119,7 +138,7 @@ impl FrameQueue {
         self.bytes -= dropped.bytes;
         self.entries -= dropped.frames;
         if dropped.frames > 0 {
-            self.others.retain(|_, lane| !lane.entries.is_empty());
+            self.others.retain(|_, lane| !lane.is_empty());
         }
         dropped.frames as u64
     }
@@ -141,7 +160,7 @@ impl FrameQueue {
                 break;
             }
             let Some(popped) = lane.pop(bytes_max.saturating_sub(transmit.len())) else { break };
-            let lane_is_empty = lane.entries.is_empty();
+            let lane_is_empty = lane.is_empty();
             mark = mark.max(self.hand_out(priority, popped, lane_is_empty, transmit));
         }
         mark
@@ -186,11 +205,12 @@ impl FrameQueue {
         let last = self.others.last_entry().filter(|lane| *lane.key() > Priority::DEFAULT);
         let lane = match last {
             Some(lane) => lane.into_mut(),
-            None if self.default.entries.is_empty() => {
+            None if self.default.is_empty() => {
                 self.others.values_mut().next_back().unwrap_or(&mut self.default)
             }
             None => &mut self.default,
         };
+        lane.seal(true);
         if let Some(Entry::Mark(last)) = lane.entries.back_mut() {
             *last = id;
             return;
@@ -201,6 +221,9 @@ impl FrameQueue {
 
     /// Takes over all entries of `other`, behind the ones already here.
     pub(crate) fn append(&mut self, other: &mut Self) {
+        if other.is_empty() {
+            return;
+        }
         self.default.append(&mut other.default);
         for (priority, mut lane) in mem::take(&mut other.others) {
             self.others.entry(priority).or_default().append(&mut lane);
@@ -213,7 +236,11 @@ impl FrameQueue {
     pub(crate) fn clear(&mut self, pool: &mut ChunkPool) {
         let mut rest = Transmit::default();
         let lanes = mem::take(&mut self.others).into_values().chain([mem::take(&mut self.default)]);
-        for entry in lanes.flat_map(|lane| lane.entries) {
+        let sealed = lanes.flat_map(|mut lane| {
+            lane.seal(true);
+            lane.entries
+        });
+        for entry in sealed {
             if let Entry::Segment { segment, .. } = entry {
                 rest.push(segment);
             }
@@ -225,10 +252,8 @@ impl FrameQueue {
     fn next_priority(&self) -> Option<Priority> {
         let first_other = self.others.first_key_value().map(|(priority, _)| *priority);
         match first_other {
-            Some(priority) if priority < Priority::DEFAULT || self.default.entries.is_empty() => {
-                Some(priority)
-            }
-            _ => (!self.default.entries.is_empty()).then_some(Priority::DEFAULT),
+            Some(priority) if priority < Priority::DEFAULT || self.default.is_empty() => Some(priority),
+            _ => (!self.default.is_empty()).then_some(Priority::DEFAULT),
         }
     }
 
@@ -273,31 +298,54 @@ impl Lane {
         }
     }
 
-    /// Copies a frame behind the last one. Returns how many entries were added.
-    #[inline]
-    fn copy(&mut self, header: &[u8], payload: &[u8], ends_frame: bool, pool: &mut ChunkPool) -> usize {
-        let len = header.len() + payload.len();
-        if let Some(Entry::Segment { segment: Segment::Chunk { buf, .. }, ends_frame: ends @ true, .. }) =
-            self.entries.back_mut()
-            && buf.capacity() - buf.len() >= len
-        {
-            buf.extend_from_slice(header);
-            buf.extend_from_slice(payload);
-            *ends = ends_frame;
-            self.bytes += len;
-            return 0;
+    fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.tail.is_empty()
+    }
+
+    /// Makes the chunk being filled an entry; what is appended next begins another.
+    fn seal(&mut self, ends_frame: bool) {
+        if self.tail.is_empty() {
+            return;
         }
-        let mut buf = pool.take(len.max(self.chunk_len()));
-        buf.extend_from_slice(header);
-        buf.extend_from_slice(payload);
-        self.bytes += len;
+        let buf = mem::take(&mut self.tail);
+        self.bytes += buf.len();
         let segment = Segment::Chunk { buf, start: 0 };
         self.entries.push_back(Entry::Segment { segment, ends_frame, droppable: false });
-        1
+    }
+
+    /// Copies a frame, or its header, behind the last one. Returns how many entries that makes.
+    fn copy(&mut self, header: &[u8], payload: &[u8], pool: &mut ChunkPool) -> usize {
+        let len = header.len() + payload.len();
+        let fits = self.tail.capacity() - self.tail.len() >= len;
+        if !fits {
+            self.seal(true);
+            self.tail = pool.take(len.max(self.chunk_len()));
+        }
+        self.tail.extend_from_slice(header);
+        self.tail.extend_from_slice(payload);
+        usize::from(!fits)
+    }
+
+    /// Copies a frame that may be longer than a chunk, so that it can leave in slices. Returns how many entries that
+    /// makes.
+    fn copy_long(&mut self, header: &[u8], payload: &[u8], pool: &mut ChunkPool) -> usize {
+        if header.len() + payload.len() <= CHUNK_LARGE {
+            return self.copy(header, payload, pool);
+        }
+        let mut added = if header.is_empty() { 0 } else { self.copy(header, &[], pool) };
+        for (n, piece) in payload.chunks(CHUNK_LARGE).enumerate() {
+            self.seal(n == 0 && header.is_empty());
+            self.tail = pool.take(CHUNK_LARGE);
+            self.tail.extend_from_slice(piece);
+            added += 1;
+        }
+        self.seal(true);
+        added
     }
 
     fn share(&mut self, header: &[u8], payload: Bytes, pool: &mut ChunkPool) -> usize {
-        let added = if header.is_empty() { 0 } else { self.copy(header, &[], false, pool) };
+        let added = if header.is_empty() { 0 } else { self.copy(header, &[], pool) };
+        self.seal(header.is_empty());
         self.bytes += payload.len();
         let segment = Segment::Shared(payload);
         self.entries.push_back(Entry::Segment { segment, ends_frame: true, droppable: false });
@@ -316,6 +364,11 @@ impl Lane {
     /// Takes the first entry, or `room` bytes of it when it is shared and longer (a chunk is never split: it
     /// is at most 64 KiB, or one unshared frame).
     fn pop(&mut self, room: usize) -> Option<Popped> {
+        if self.entries.is_empty() {
+            let buf = Some(mem::take(&mut self.tail)).filter(|buf| !buf.is_empty())?;
+            let segment = Segment::Chunk { buf, start: 0 };
+            return Some(Popped::Segment { segment, ends_frame: true, whole: true });
+        }
         if let Some(Entry::Segment { segment: Segment::Shared(bytes), droppable, .. }) =
             self.entries.front_mut()
             && bytes.len() > room
@@ -335,17 +388,19 @@ impl Lane {
     }
 
     fn append(&mut self, other: &mut Self) {
+        self.seal(true);
         if self.entries.is_empty() {
             mem::swap(&mut self.entries, &mut other.entries);
         }
         self.entries.append(&mut other.entries);
         self.bytes += mem::take(&mut other.bytes);
+        self.tail = mem::take(&mut other.tail);
     }
 }
 
 /// Payloads up to this are copied even when they could be shared: measured crossover of copying against one
 /// more gather element lies between 4 and 16 KiB.
-const COPY_MAX: usize = 8 << 10;
+pub(crate) const COPY_MAX: usize = 8 << 10;
 const CHUNK_SMALL: usize = 2 << 10;
 const CHUNK_MIDDLE: usize = 16 << 10;
 const CHUNK_LARGE: usize = 64 << 10;

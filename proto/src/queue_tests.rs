@@ -95,3 +95,39 @@ fn a_lone_reply_costs_little_and_many_lanes_are_charged() {
     }
     assert!(queue.cost() > 99 * 2048);
 }
+
+#[test]
+fn a_long_frame_that_has_to_be_copied_leaves_in_slices() {
+    for framing in [Framing::LengthPrefixed, Framing::None] {
+        let mut pool = ChunkPool::default();
+        let mut queue = FrameQueue::default();
+        let long: Vec<u8> = (0..1_000_000).map(|n: u32| (n * 7) as u8).collect();
+        queue.push(framing, Priority::DEFAULT, &b"first"[..], &mut pool);
+        queue.push(framing, Priority::DEFAULT, long.as_slice(), &mut pool);
+        queue.push(framing, Priority::DEFAULT, &b"last"[..], &mut pool);
+        let mut first = Transmit::default();
+        queue.pop_into(&mut first, 64 << 10);
+        assert!(first.len() < 2 * CHUNK_LARGE, "{}", first.len());
+        queue.push(framing, Priority(-1), &b"urgent"[..], &mut pool);
+        let mut wire: Vec<u8> = first.segments().iter().flat_map(|s| s.as_slice().to_vec()).collect();
+        wire.extend(drain(&mut queue, 64 << 10));
+        let frame = |payload: &[u8]| match framing {
+            Framing::LengthPrefixed => [&(payload.len() as u32).to_be_bytes()[..], payload].concat(),
+            Framing::None => payload.to_vec(),
+        };
+        let late = [frame(b"first"), frame(&long), frame(b"urgent"), frame(b"last")].concat();
+        assert!(wire == late, "interrupted or reordered");
+        assert_eq!((queue.cost(), queue.is_empty()), (0, true));
+    }
+}
+
+#[test]
+fn taking_over_nothing_leaves_the_chunk_open() {
+    let mut pool = ChunkPool::default();
+    let (mut queue, mut staged) = (FrameQueue::default(), FrameQueue::default());
+    for _ in 0..10 {
+        queue.push(Framing::LengthPrefixed, Priority::DEFAULT, &b"x"[..], &mut pool);
+        queue.append(&mut staged);
+    }
+    assert_eq!(queue.cost(), 10 * (FRAME_HEADER_LEN + 1) + ENTRY_COST, "one chunk");
+}

@@ -65,6 +65,10 @@ pub struct ShardStats {
     pub overflows: u64,
     /// Times another thread had to wake the shard.
     pub wakes: u64,
+    /// Times that measurements changed how much of one connection is submitted at once.
+    pub slice_changes: u64,
+    /// Measurements for that which could not be true.
+    pub slice_doubts: u64,
 }
 
 impl ShardStats {
@@ -92,5 +96,7 @@ impl ShardStats {
         sum(&mut self.starved, other.starved);
         sum(&mut self.overflows, other.overflows);
         sum(&mut self.wakes, other.wakes);
+        sum(&mut self.slice_changes, other.slice_changes);
+        sum(&mut self.slice_doubts, other.slice_doubts);
     }
 }

@@ -15,4 +15,5 @@ mod many;
 mod restarts;
 mod server_wide;
 mod shutdown;
+mod slicing;
 mod waiting;

@@ -21,7 +21,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use qwormhole_proto::{Config, Endpoint, ShutdownReport, WaitMode};
+use qwormhole_proto::{Config, Endpoint, ShutdownReport, Slicing, WaitMode};
 
 pub use crate::fake_ring::coverage::Coverage;
 pub use crate::fake_ring::defect::Defect;
@@ -133,6 +133,7 @@ impl Schedule {
             peers: vec![handle, neighbour_handle],
             published: Arc::default(),
             wait: WaitMode::Auto,
+            slicing: Slicing::Auto,
         };
         let shard = Some(Shard::new(ring, Scripts::new(scene.clone()), parts));
         let report = ShutdownReport::default();

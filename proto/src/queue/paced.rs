@@ -10,7 +10,7 @@ use crate::pacer::Allowance;
 use crate::transmit::{Segment, Transmit};
 
 impl FrameQueue {
-    /// As [`FrameQueue::pop_into`], for a rate-limited connection: takes whole frames, most urgent first, until
+    /// As [`FrameQueue::pop_into`], where rate or number of frames are limited: takes whole frames, most urgent first, until
     /// the next one lacks tokens; what was coalesced with it stays behind and may be overtaken. A frame that
     /// has begun goes on whatever the tokens. Without framing a piece may end anywhere, but the buffer it was
     /// cut from is finished before another priority gets its turn.
@@ -27,6 +27,9 @@ impl FrameQueue {
             let begun = self.continued.is_some();
             let room = if transmit.is_full() { 0 } else { bytes_max.saturating_sub(transmit.len()) };
             let Some(lane) = self.lane_mut(priority) else { break };
+            if lane.entries.is_empty() {
+                lane.seal(true);
+            }
             let len = match lane.entries.front() {
                 Some(Entry::Segment { segment, .. }) if room > 0 => {
                     affordable(framing, begun, segment, room, allowance)
@@ -38,7 +41,7 @@ impl FrameQueue {
                 break;
             }
             let Some(popped) = lane.pop_part(len, framing, pool) else { break };
-            let lane_is_empty = lane.entries.is_empty();
+            let lane_is_empty = lane.is_empty();
             mark = mark.max(self.hand_out(priority, popped, lane_is_empty, transmit));
         }
         mark
@@ -77,7 +80,11 @@ fn affordable(
         (Framing::LengthPrefixed, Segment::Chunk { .. }) if !begun => {
             whole_frames(segment.as_slice(), allowance)
         }
-        // The payload behind a header, paid for with it.
+        // A broadcast: a frame of its own.
+        (Framing::LengthPrefixed, Segment::Shared(frame)) if !begun && !allowance.take_frame(frame.len()) => {
+            0
+        }
+        // A frame that was paid for with its header.
         (Framing::LengthPrefixed, _) => room,
     }
 }
