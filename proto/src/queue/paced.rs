@@ -10,8 +10,8 @@ use crate::pacer::Allowance;
 use crate::transmit::{Segment, Transmit};
 
 impl FrameQueue {
-    /// As [`FrameQueue::pop_into`], where rate or number of frames are limited: takes whole frames, most urgent first, until
-    /// the next one lacks tokens; what was coalesced with it stays behind and may be overtaken. A frame that
+    /// As [`FrameQueue::pop_into`], where rate or number of frames are limited: takes whole frames, most urgent
+    /// first, until the next one lacks tokens; what was coalesced with it stays behind and may be overtaken. A frame that
     /// has begun goes on whatever the tokens. Without framing a piece may end anywhere, but the buffer it was
     /// cut from is finished before another priority gets its turn.
     pub(crate) fn pop_within(
