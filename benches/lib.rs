@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use qwormhole_proto::{
     ChunkPool, Config, ConnId, Context, Decoder, Frame, Framing, Handler, Message, Outbox, Owner, PeerAddr,
-    PeerInfo, Priority, RateLimit, Session, ShardLocal, Time, TimerWheel, TokenBucket,
+    PeerInfo, Priority, RateLimit, Session, ShardLocal, Slicer, Time, TimerWheel, TokenBucket,
 };
 
 /// One part and a load for it.
@@ -31,6 +31,7 @@ pub const PARTS: &[Part] = &[
     Part { name: "timer/move", messages: TIMERS, prepare: timers_move },
     Part { name: "timer/expire", messages: TIMERS, prepare: timers_expire },
     Part { name: "token-bucket", messages: FRAMES, prepare: token_bucket },
+    Part { name: "slicer/submission", messages: FRAMES, prepare: slicer },
     Part { name: "session/receive-64B", messages: FRAMES, prepare: || session(64, FRAMES, Ignore) },
     Part { name: "session/send-64B", messages: FRAMES, prepare: || session(64, 1, Answer([7; 64])) },
     Part { name: "session/echo-64B", messages: FRAMES, prepare: || session(64, FRAMES, Echo) },
@@ -114,6 +115,21 @@ fn token_bucket() -> Box<dyn FnMut()> {
             bucket.refill(now);
             bucket.charge(1000);
             std::hint::black_box(bucket.available_at(1000));
+        }
+    })
+}
+
+/// What a driver tells the slicer about the connections of a turn; every turn ends a tick of its law.
+fn slicer() -> Box<dyn FnMut()> {
+    let (mut slicer, mut now) = (Slicer::default(), Time::from_nanos(0));
+    Box::new(move || {
+        for slot in 0..FRAMES as u32 {
+            let len = std::hint::black_box(slicer.bytes());
+            slicer.note_submission(ConnId::new(0, slot, 0), len, slot % 2 == 0);
+        }
+        now = now + Duration::from_millis(1);
+        if slicer.begin_hand_over() {
+            slicer.note_handed_over(now, Duration::from_micros(900));
         }
     })
 }

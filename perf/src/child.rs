@@ -11,7 +11,7 @@ use rustix::process::{Resource, Signal, getrlimit, set_parent_process_death_sign
 use crate::job::{Command, Job, Ready, Report, Side, Snapshot};
 use crate::systems::Part;
 use crate::tally::{Phase, Tally, report};
-use crate::{scenario, systems};
+use crate::{scenario, systems, told};
 
 /// Runs as a child process: reads its job and then commands from standard input. Ends when told, when its
 /// input ends, and with its parent in any case.
@@ -22,7 +22,7 @@ pub(crate) fn run() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            report(&Report::Failed(format!("{error:#}")));
+            report(&Report::Failed(told::once(&error)));
             ExitCode::FAILURE
         }
     }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::cli::{CompareFlags, OutputFlags};
+use crate::ending::Ending;
 use crate::interrupt::{EXIT_INTERRUPTED, Interrupt};
 use crate::lineup::{Entry, Lineup};
 use crate::measure::{Plan, measure};
@@ -13,7 +14,7 @@ use crate::output::OutputFile;
 use crate::progress::Progress;
 use crate::result::ResultFile;
 use crate::rounds::Rounds;
-use crate::run::{EXIT_THRESHOLD, place, print, save_hgrm, warn_of_debug_build};
+use crate::run::{place, print, save_hgrm, warn_of_debug_build};
 use crate::scenario::{self, CountedAt, Scenario};
 use crate::spread::{Interval, Spread, VALUES_MIN};
 use crate::table::table;
@@ -106,9 +107,8 @@ fn check_admitted(thresholds: &[Threshold], lineup: &Lineup, left_out: &[String]
     Ok(())
 }
 
-/// The exit code: an interrupt, then what `--fail-if` says, then what was lost or corrupt.
 fn verdict(rounds: &Rounds, lineup: &Lineup, output: &OutputFlags, interrupted: bool) -> Result<ExitCode> {
-    let (mut failed, mut refused) = (false, false);
+    let mut ending = Ending { interrupted, ..Ending::default() };
     for threshold in &output.fail_if {
         for judgement in judge(threshold, rounds, lineup) {
             let metric = threshold.metric();
@@ -116,28 +116,18 @@ fn verdict(rounds: &Rounds, lineup: &Lineup, output: &OutputFlags, interrupted: 
                 Judgement::Passed => (),
                 Judgement::Failed(told) => {
                     eprintln!("failed: {threshold} ({told})");
-                    failed = true;
+                    ending.failed = true;
                 }
                 Judgement::Refused(told) => {
                     eprintln!("no verdict: {threshold} ({told})");
-                    refused = true;
+                    ending.refused = true;
                 }
                 Judgement::Unmeasured if interrupted => (),
                 Judgement::Unmeasured => bail!("--fail-if: `{metric}` was not measured here"),
             }
         }
     }
-    let (lost, corrupt) = (rounds.total("lost_messages"), rounds.total("corrupt_messages"));
-    if interrupted {
-        return Ok(ExitCode::from(EXIT_INTERRUPTED));
-    }
-    if failed {
-        return Ok(ExitCode::from(EXIT_THRESHOLD));
-    }
-    if lost + corrupt > 0.0 {
-        bail!("{lost:.0} messages were lost and {corrupt:.0} corrupt");
-    }
-    Ok(if refused { ExitCode::from(EXIT_UNCLEAR) } else { ExitCode::SUCCESS })
+    ending.code(rounds)
 }
 
 /// What the rounds say about a threshold.
@@ -211,9 +201,6 @@ fn of_system(path: &Path, system: &str) -> PathBuf {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!("{stem}.{system}{extension}"))
 }
-
-/// The exit code when the rounds differ too much to judge a ratio.
-const EXIT_UNCLEAR: u8 = 98;
 
 #[cfg(test)]
 mod tests {

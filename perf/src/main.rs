@@ -16,6 +16,7 @@ mod cpus;
 mod dial;
 mod doctor;
 mod duration;
+mod ending;
 mod environment;
 mod figure;
 mod hello;
@@ -51,6 +52,7 @@ mod table;
 mod tally;
 mod think;
 mod threshold;
+mod told;
 mod wakeups;
 mod window;
 
@@ -79,7 +81,7 @@ fn main() -> ExitCode {
         Some(Command::Child) => return child::run(),
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("qwormhole-perf: {error:#}");
+        eprintln!("qwormhole-perf: {}", told::once(&error));
         ExitCode::FAILURE
     })
 }

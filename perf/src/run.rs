@@ -7,7 +7,8 @@ use anyhow::{Result, anyhow, bail, ensure};
 
 use crate::cli::{ClientFlags, OutputFlags, PlacementFlags, RunFlags};
 use crate::cpus::Cpus;
-use crate::interrupt::{EXIT_INTERRUPTED, Interrupt};
+use crate::ending::Ending;
+use crate::interrupt::Interrupt;
 use crate::job::Load;
 use crate::measure::{Peer, Plan, measure};
 use crate::output::OutputFile;
@@ -105,10 +106,8 @@ fn carry_out(plans: &[Plan<'_>], output: &OutputFlags) -> Result<ExitCode> {
     verdict(&rounds, output, interrupt.was_interrupted())
 }
 
-/// The exit code: what was lost or corrupt is an error, then an interrupt, then what `--fail-if` says.
 fn verdict(rounds: &Rounds, output: &OutputFlags, interrupted: bool) -> Result<ExitCode> {
-    let (lost, corrupt) = (rounds.total("lost_messages"), rounds.total("corrupt_messages"));
-    let mut failed = false;
+    let mut ending = Ending { interrupted, ..Ending::default() };
     for threshold in &output.fail_if {
         let values = rounds.iter().filter_map(|(_, round)| round.metrics.get(threshold.metric()));
         let mut values = values.peekable();
@@ -116,19 +115,10 @@ fn verdict(rounds: &Rounds, output: &OutputFlags, interrupted: bool) -> Result<E
         ensure!(measured || interrupted, "--fail-if: `{}` was not measured here", threshold.metric());
         for value in values.filter(|value| threshold.holds(**value)) {
             eprintln!("failed: {threshold} (measured {value})");
-            failed = true;
+            ending.failed = true;
         }
     }
-    if interrupted {
-        return Ok(ExitCode::from(EXIT_INTERRUPTED));
-    }
-    if failed {
-        return Ok(ExitCode::from(EXIT_THRESHOLD));
-    }
-    if lost + corrupt > 0.0 {
-        bail!("{lost:.0} messages were lost and {corrupt:.0} corrupt");
-    }
-    Ok(ExitCode::SUCCESS)
+    ending.code(rounds)
 }
 
 /// The system asked for, if it can run. Someone who asked for nothing in particular gets the stand-in instead.
@@ -198,6 +188,3 @@ pub(crate) fn warn_of_debug_build() {
         );
     }
 }
-
-/// The exit code when a `--fail-if` holds.
-pub(crate) const EXIT_THRESHOLD: u8 = 99;

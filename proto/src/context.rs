@@ -153,6 +153,15 @@ impl Context<'_> {
         &self.conn.stats
     }
 
+    /// Whether the connection wants more: false from the high watermark (or a refused message) until
+    /// [`on_drain`](crate::Handler::on_drain), and once it is ending. A source that sends as fast as it can and stops
+    /// here keeps at most the high watermark in memory, which is faster than filling the outbox until it refuses: what
+    /// waits stays in the caches. `send` is not bound to it.
+    #[inline]
+    pub const fn is_writable(&self) -> bool {
+        self.conn.is_open() && !self.conn.outbox.is_backed_up()
+    }
+
     /// Wire bytes accepted and not yet taken by the kernel.
     pub fn queued_bytes(&self) -> usize {
         self.conn.outbox.bytes()

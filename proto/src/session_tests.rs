@@ -109,6 +109,70 @@ fn everything_before_an_oversize_frame_is_delivered_and_answered() {
     assert_eq!(recorder.events(), ["close Frame length 5 exceeds limit 4"]);
 }
 
+/// When, whether more was wanted, and how much was queued.
+type Wish = (&'static str, bool, usize);
+
+/// Sends while the connection wants more; what it wants is noted whenever it is called.
+#[derive(Clone, Default)]
+struct Source(Rc<RefCell<Vec<Wish>>>);
+
+impl Source {
+    fn send(&self, event: &'static str, conn: &mut Context<'_>) {
+        self.0.borrow_mut().push((event, conn.is_writable(), conn.queued_bytes()));
+        while conn.is_writable() {
+            conn.send(&[7; 96]).unwrap();
+        }
+        self.0.borrow_mut().push(("backed up", conn.is_writable(), conn.queued_bytes()));
+        conn.send("one more is not refused").unwrap();
+    }
+}
+
+impl Handler for Source {
+    fn on_open(&mut self, conn: &mut Context<'_>) {
+        self.send("open", conn);
+    }
+
+    fn on_message(&mut self, conn: &mut Context<'_>, _message: Message<'_>) {
+        self.0.borrow_mut().push(("message", conn.is_writable(), 0));
+    }
+
+    fn on_drain(&mut self, conn: &mut Context<'_>) {
+        self.send("drain", conn);
+    }
+
+    fn on_close(&mut self, conn: &mut Context<'_>, _reason: &CloseReason) {
+        self.0.borrow_mut().push(("close", conn.is_writable(), 0));
+    }
+}
+
+#[test]
+fn a_source_that_stops_when_nothing_more_is_wanted_is_told_when_to_go_on() {
+    let mut config = Config::default();
+    config.limits.high_watermark_bytes = 1000;
+    config.limits.low_watermark_bytes = 500;
+    let (source, mut local) = (Source::default(), ShardLocal::default());
+    let peer = PeerInfo::new(crate::PeerAddr::Unknown);
+    let mut session =
+        Session::new(ConnId::new(0, 1, 2), peer, Arc::new(config), Owner::handler(source.clone()));
+    session.open(&mut local);
+    let transmit = session.poll_transmit(&mut local).unwrap();
+    session.handle_bytes(&mut local, &Unleased(&frames(&["x"])));
+    session.handle_transmitted(&mut local, transmit, Ok(600));
+    session.abort(CloseReason::Local);
+    session.finish(&mut local);
+    let seen = source.0.take();
+    let wanted = [
+        ("open", true),
+        ("backed up", false),
+        ("message", false),
+        ("drain", true),
+        ("backed up", false),
+        ("close", false),
+    ];
+    assert_eq!(seen.iter().map(|(event, wants, _)| (*event, *wants)).collect::<Vec<_>>(), wanted);
+    assert!(seen.iter().all(|(_, _, queued)| *queued <= 1100), "{seen:?}");
+}
+
 #[test]
 fn a_pause_stops_in_the_middle_of_a_buffer_and_loses_nothing() {
     let (mut session, mut local, recorder) = session(Config::default());

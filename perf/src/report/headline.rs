@@ -58,19 +58,20 @@ pub(super) fn place(cpus: &Value) -> String {
     format!("CPU {}", numbers.join(","))
 }
 
-const WANTED: [(&str, &[&str]); 9] = [
+const WANTED: [(&str, &[&str]); 10] = [
     ("pingpong", &["rtt_us_p50", "rtt_us_p99"]),
     ("echo", &["msgs_per_s", "server_cpu_ns_per_msg", "server_syscalls_per_msg"]),
     ("stream", &["msgs_per_s", "server_cpu_ns_per_msg", "client_cpu_ns_per_msg"]),
     ("send-one", &["msgs_per_s"]),
     ("rate", &["rtt_us_p50", "rtt_us_p99", "rtt_us_p999"]),
-    ("steps", &["rtt_us_p99@10", "rtt_us_p99@70", "rtt_us_p99@95", "settle_ms"]),
+    ("steps", &["rtt_us_p99@10", "rtt_us_p99@70", "rtt_us_p99@95", "settle_ms@70"]),
     ("fanout", &["deliveries_per_s"]),
-    ("idle", &["server_user_bytes_per_connection", "wakeups_per_s"]),
+    ("idle", &["server_user_bytes_per_connection", "server_rss_bytes", "wakeups_per_s"]),
     ("churn", &["connections_per_s", "rtt_us_p99"]),
+    ("overload", &["rtt_us_p99", "rtt_us_p99@control", "server_rss_bytes", "server_rss_bytes@control"]),
 ];
 /// Flags with a value that do not change the load.
-const ASIDE: [&str; 11] = [
+const ASIDE: [&str; 9] = [
     "--systems",
     "--system",
     "--rounds",
@@ -80,8 +81,6 @@ const ASIDE: [&str; 11] = [
     "--json",
     "--hgrm",
     "--fail-if",
-    "--server-cpus",
-    "--client-cpus",
 ];
 
 #[cfg(test)]

@@ -44,7 +44,11 @@ pub(super) fn replaced(document: &str, results: &[ResultFile]) -> Option<String>
 
 fn row(result: &ResultFile, metric: &str) -> String {
     let Figure { title, unit, .. } = Figure::of(metric);
-    let at = step(metric).map_or_else(String::new, |step| format!(" at step {step}"));
+    let at = match step(metric) {
+        None => String::new(),
+        Some("control") => String::from(" in the control run"),
+        Some(step) => format!(" at step {step}"),
+    };
     let value =
         |system: &str| result.spread(system, metric).map_or_else(|| String::from("–"), |it| short(it.median));
     let first = result.summary.first().map_or("", |it| it.system.as_str());

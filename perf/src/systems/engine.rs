@@ -9,5 +9,6 @@ pub(crate) const ENGINE: QWormhole = QWormhole {
     about: "qwormhole on io_uring, TCP",
     backend: Backend::IoUring,
     wait: WaitMode::Auto,
+    slicing: None,
     local: Local::Tcp,
 };

@@ -9,5 +9,6 @@ pub(crate) const ENGINE_PARK: QWormhole = QWormhole {
     about: "qwormhole on io_uring, TCP, without spinning",
     backend: Backend::IoUring,
     wait: WaitMode::Park,
+    slicing: None,
     local: Local::Tcp,
 };

@@ -9,5 +9,6 @@ pub(crate) const ENGINE_UNIX: QWormhole = QWormhole {
     about: "qwormhole on io_uring, unix socket",
     backend: Backend::IoUring,
     wait: WaitMode::Auto,
+    slicing: None,
     local: Local::Unix,
 };

@@ -249,6 +249,6 @@ fn backend() -> Backend {
     Backend { kind: String::from("epoll"), detail: String::from("level-triggered") }
 }
 
-const TUNING: Tuning = Tuning::new(128 << 10, 256 << 10);
+const TUNING: Tuning = Tuning::new(128 << 10, 512 << 10);
 const LISTENER: u64 = u64::MAX;
 const EVENTS: usize = 256;

@@ -9,5 +9,6 @@ pub(crate) const FALLBACK: QWormhole = QWormhole {
     about: "qwormhole on tokio, TCP",
     backend: Backend::Tokio,
     wait: WaitMode::Auto,
+    slicing: None,
     local: Local::Tcp,
 };

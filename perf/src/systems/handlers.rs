@@ -3,7 +3,7 @@
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use qwormhole::{CloseReason, Context, Handler, Message, SendErrorKind, Sender};
+use qwormhole::{CloseReason, Context, Handler, Message, Sender};
 
 use crate::hello::{check_answer, check_hello, hello};
 use crate::pattern::Sequence;
@@ -116,7 +116,7 @@ impl Handler for PingPong {
     }
 }
 
-/// Sends message by message until refused, and goes on when there is room again.
+/// Sends message by message while the connection wants more, and goes on when it does again.
 pub(super) struct Source {
     pub(super) messages: Sequence,
     pub(super) tally: Arc<Tally>,
@@ -125,21 +125,18 @@ pub(super) struct Source {
 impl Source {
     fn send(&mut self, conn: &mut Context<'_>) {
         let mut sent = 0;
-        while !self.tally.is_stopping() {
+        while conn.is_writable() && !self.tally.is_stopping() {
             let accepted = if self.messages.current().len() < SHARED_MIN {
-                conn.send(self.messages.current()).map_err(|error| error.kind)
+                conn.send(self.messages.current()).is_ok()
             } else {
-                conn.send(self.messages.current_shared()).map_err(|error| error.kind)
+                conn.send(self.messages.current_shared()).is_ok()
             };
-            match accepted {
-                Ok(()) => {
-                    sent += 1;
-                    self.messages.advance();
-                }
-                Err(SendErrorKind::Full) => break,
-                // `on_close` tells why.
-                Err(_) => break,
+            // Not even one fits, and `on_drain` follows; or it is over, and `on_close` tells why.
+            if !accepted {
+                break;
             }
+            sent += 1;
+            self.messages.advance();
         }
         self.tally.add_sent(sent);
         if self.tally.is_stopping() {

@@ -4,6 +4,7 @@ mod compio;
 mod engine;
 mod engine_park;
 mod engine_unix;
+mod engine_unsliced;
 mod epoll;
 mod epoll_publish;
 mod fallback;
@@ -168,10 +169,11 @@ pub(crate) trait Part {
 }
 
 /// Every system, in the order of `list`.
-pub(crate) const ALL: [&dyn System; 15] = [
+pub(crate) const ALL: [&dyn System; 16] = [
     &engine::ENGINE,
     &engine_park::ENGINE_PARK,
     &engine_unix::ENGINE_UNIX,
+    &engine_unsliced::ENGINE_UNSLICED,
     &fallback::FALLBACK,
     &tokio_framed::TokioFramed,
     &tokio_framed_naive::TokioFramedNaive,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use qwormhole::{
     Backend, BackendKind, BackendReport, Client, Handler, Limits, PeerInfo, SendErrorKind, Sender, Server,
-    TlsOptions, TlsVersion, WaitMode,
+    Slicing, TlsOptions, TlsVersion, WaitMode,
 };
 
 use super::handlers::{Echo, PingPong, Quiet, SHARED_MIN, Sink, Source, Subscriber, ended};
@@ -26,6 +26,8 @@ pub(crate) struct QWormhole {
     pub(super) about: &'static str,
     pub(super) backend: Backend,
     pub(super) wait: WaitMode,
+    /// `None`: as the environment says, which is how `--slicing` reaches both processes.
+    pub(super) slicing: Option<Slicing>,
     pub(super) local: Local,
 }
 
@@ -37,9 +39,23 @@ pub(super) enum Local {
 }
 
 impl QWormhole {
+    /// What connects as this system does; it speaks TLS if the job does.
+    fn dialer(&self, job: &Job) -> Result<Client> {
+        let client = Client::builder().backend(self.backend).wait(self.wait).limits(limits()?);
+        let client = match self.slicing {
+            Some(slicing) => client.slicing(slicing),
+            None => client,
+        };
+        let client = match &job.tls {
+            Some(tls) => client.tls(tls_options().ca(tls.certificate.as_str())),
+            None => client,
+        };
+        Ok(client.build()?)
+    }
+
     /// Connects with a handler that does everything else.
     fn open<H: Handler + Send>(&self, job: &Job, handler: H) -> Result<Opened> {
-        let client = client(self.backend, self.wait, job)?;
+        let client = self.dialer(job)?;
         let sender = wait(client.open(job.address.as_str(), handler))?;
         let sender = sender.with_context(|| format!("cannot connect to {}", job.address))?;
         Ok(Opened { sender, _client: client })
@@ -84,6 +100,10 @@ impl System for QWormhole {
         let shards = job.cpus.as_ref().map_or(1, |cpus| cpus.as_slice().len());
         let server = Server::builder().bind(job.address.as_str())?.backend(self.backend).shards(shards);
         let server = server.wait(self.wait).limits(limits()?);
+        let server = match self.slicing {
+            Some(slicing) => server.slicing(slicing),
+            None => server,
+        };
         let server = match &job.tls {
             Some(tls) => server.tls(tls_options().key(tls.key.as_str()).cert(tls.certificate.as_str())),
             None => server,
@@ -148,8 +168,7 @@ impl QWormhole {
 
     fn send_one(&self, job: &Job, tally: &Arc<Tally>) -> Result<Box<dyn Part>> {
         let (connected, told) = mpsc::sync_channel(1);
-        let (client, job_there, tally_there) =
-            (client(self.backend, self.wait, job)?, job.clone(), tally.clone());
+        let (client, job_there, tally_there) = (self.dialer(job)?, job.clone(), tally.clone());
         let send = move || {
             let outcome = wait(send_awaiting(client, &job_there, &tally_there, &connected));
             if let Err(error) = outcome.and_then(|sent| sent) {
@@ -284,16 +303,6 @@ impl Part for ClientPart {
 
 fn told(report: &BackendReport) -> job::Backend {
     job::Backend { kind: report.kind.to_string(), detail: report.detail.clone() }
-}
-
-/// A client that speaks TLS if the job does.
-fn client(backend: Backend, wait: WaitMode, job: &Job) -> Result<Client> {
-    let client = Client::builder().backend(backend).wait(wait).limits(limits()?);
-    let client = match &job.tls {
-        Some(tls) => client.tls(tls_options().ca(tls.certificate.as_str())),
-        None => client,
-    };
-    Ok(client.build()?)
 }
 
 /// The defaults, unless a sweep says otherwise.

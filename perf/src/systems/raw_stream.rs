@@ -156,7 +156,7 @@ fn backend() -> Backend {
     Backend { kind: String::from("blocking"), detail: String::from("read and write") }
 }
 
-const TUNING: Tuning = Tuning::new(128 << 10, 128 << 10);
+const TUNING: Tuning = Tuning::new(128 << 10, 512 << 10);
 /// When the bytes repeat; a multiple of the buffers, so that each write is whole.
 const PERIOD: usize = 1 << 20;
 
