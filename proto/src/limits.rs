@@ -19,13 +19,14 @@ pub struct Limits {
     /// Longest payload that `send` accepts, in bytes, inclusive. Default 4 MiB, so that both ends with
     /// defaults agree.
     pub max_send_frame_len: u32,
-    /// Bytes that may wait in the outbox before `send` refuses. Default 5 MiB: one largest frame plus the
-    /// high watermark. An empty outbox accepts any frame, or a frame above the bound could never leave.
+    /// Bytes that may wait in the outbox before `send` refuses. Default 5 MiB: one largest frame and
+    /// a quarter more. An empty outbox accepts any frame, or a frame above the bound could never leave.
     pub max_backpressure_bytes: usize,
     /// From here on the connection counts as backed up: `on_drain` is owed and the stall clock runs.
-    /// Default 1 MiB, a few milliseconds of a 10 Gb/s link.
+    /// Default 256 KiB: what waits stays in the caches of a core. A link's delay needs no more of it, because the
+    /// kernel's send buffer holds what is under way.
     pub high_watermark_bytes: usize,
-    /// Back at or below this, `on_drain` is called. Default 512 KiB: half the high watermark keeps the link
+    /// Back at or below this, `on_drain` is called. Default 128 KiB: half the high watermark keeps the link
     /// busy while the producer wakes up.
     pub low_watermark_bytes: usize,
     /// Bytes that other threads may have staged before their `send` waits or refuses. Default 1 MiB.
@@ -92,8 +93,8 @@ impl Default for Limits {
             max_frame_len: 4 << 20,
             max_send_frame_len: 4 << 20,
             max_backpressure_bytes: 5 << 20,
-            high_watermark_bytes: 1 << 20,
-            low_watermark_bytes: 512 << 10,
+            high_watermark_bytes: 256 << 10,
+            low_watermark_bytes: 128 << 10,
             remote_bytes_max: 1 << 20,
             stall_timeout: Duration::from_secs(30),
             frame_timeout: Duration::from_secs(30),

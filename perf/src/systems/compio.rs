@@ -23,7 +23,7 @@ pub(crate) struct Compio(Runtime);
 impl OwnedRuntime for Compio {
     const NAME: &'static str = "compio";
     const ABOUT: &'static str = "compio on io_uring, length-prefix loop, tuned";
-    const TUNING: Tuning = Tuning { ring: Ring::Deferred, ..Tuning::new(128 << 10, 256 << 10) };
+    const TUNING: Tuning = Tuning { ring: Ring::Deferred, ..Tuning::new(128 << 10, 512 << 10) };
 
     fn new(tuning: Tuning) -> Result<Self> {
         let mut proactor = ProactorBuilder::new();

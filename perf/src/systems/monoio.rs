@@ -23,7 +23,7 @@ pub(crate) struct Monoio(Runtime<IoUringDriver>);
 impl OwnedRuntime for Monoio {
     const NAME: &'static str = "monoio";
     const ABOUT: &'static str = "monoio on io_uring, length-prefix loop, tuned";
-    const TUNING: Tuning = Tuning { ring: Ring::Cooperative, ..Tuning::new(128 << 10, 256 << 10) };
+    const TUNING: Tuning = Tuning { ring: Ring::Cooperative, ..Tuning::new(1 << 20, 256 << 10) };
 
     fn new(tuning: Tuning) -> Result<Self> {
         let mut ring = IoUring::builder();

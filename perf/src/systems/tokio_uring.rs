@@ -24,7 +24,7 @@ pub(crate) struct TokioUring(Runtime);
 impl OwnedRuntime for TokioUring {
     const NAME: &'static str = "tokio-uring";
     const ABOUT: &'static str = "tokio-uring, length-prefix loop, tuned";
-    const TUNING: Tuning = Tuning::new(128 << 10, 256 << 10);
+    const TUNING: Tuning = Tuning { ring: Ring::Cooperative, ..Tuning::new(128 << 10, 256 << 10) };
 
     fn new(tuning: Tuning) -> Result<Self> {
         let mut ring = tokio_uring::uring_builder();
