@@ -1,0 +1,148 @@
+// How what arrived reaches JavaScript: native code wakes this loop once, and the loop pulls batches into memory that is
+// allocated here, because that is what costs least.
+
+const { Crossing } = exports;
+delete exports.Crossing;
+delete exports.Source;
+
+// Kinds of records, as in src/inlet.rs.
+const DATA = 0, OPEN = 1, CLOSE = 2, PEER_END = 3, FLUSHED = 4, LISTENING = 5, FAILED = 6, STOPPED = 7, REJECTED = 8;
+
+// A message that is kept pins its slab.
+const SLAB_BYTES = 64 * 1024;
+// A rest of a slab that is not worth pulling into.
+const SLAB_REST = 2048;
+// Records of one pull.
+const RECORDS = 4096;
+// Pulls of one source before the others, and the event loop, get their turn.
+const PULLS = 6;
+
+const heads = new Uint32Array(RECORDS);
+const ends = new Uint32Array(RECORDS);
+const readyIds = new Uint32Array(1024);
+// Everything that has not ended, by its number; this is also what keeps it alive.
+const sources = new Map();
+// Sources that had more than one turn's worth.
+let backlog = [];
+let backlogScheduled = false;
+// Whether user code runs that this loop called.
+let depth = 0;
+
+const crossing = new Crossing(wake);
+
+function wake() {
+  let n;
+  do {
+    n = crossing.ready(readyIds);
+    // What the calls below change does not matter: numbers are looked up.
+    const ids = Array.from(readyIds.subarray(0, n));
+    for (const id of ids) {
+      const source = sources.get(id);
+      if (source !== undefined && !source.inBacklog) pullFrom(source);
+    }
+  } while (n === readyIds.length);
+}
+
+function runBacklog() {
+  backlogScheduled = false;
+  const turn = backlog;
+  backlog = [];
+  for (const source of turn) {
+    source.inBacklog = false;
+    if (!source.over) pullFrom(source);
+  }
+}
+
+// A source: { native, slabBytes, slab, at, inBacklog, over, record(kind, slot, slab, start, end),
+// data(slot, slab, start, ends, first, last) }.
+function pullFrom(source) {
+  depth += 1;
+  for (let pulls = 0; pulls < PULLS; pulls += 1) {
+    // Numbers of connections may pass on to others below.
+    flushStage();
+    if (!pull(source)) {
+      depth -= 1;
+      flushStage();
+      return;
+    }
+  }
+  depth -= 1;
+  flushStage();
+  if (source.over) return;
+  source.inBacklog = true;
+  backlog.push(source);
+  if (!backlogScheduled) {
+    backlogScheduled = true;
+    setImmediate(runBacklog);
+  }
+}
+
+// True when more waits.
+function pull(source) {
+  if (source.slab === null || source.slab.length - source.at < SLAB_REST) {
+    source.slab = Buffer.allocUnsafeSlow(source.slabBytes);
+    source.at = 0;
+  }
+  let slab = source.slab;
+  let start = source.at;
+  // A handler that pulls from another source must not find this one's lists.
+  let ownHeads = heads, ownEnds = ends;
+  if (depth > 1) [ownHeads, ownEnds] = [new Uint32Array(256), new Uint32Array(256)];
+  let result = source.native.pull(slab, start, ownHeads, ownEnds);
+  if (result < 0) {
+    // The rest is too short. Slabs that begin to be used are never written again where something lies.
+    if (-result <= source.slabBytes) {
+      slab = source.slab = Buffer.allocUnsafeSlow(source.slabBytes);
+    } else {
+      slab = Buffer.allocUnsafeSlow(-result);
+      source.slab = null;
+    }
+    start = source.at = 0;
+    result = source.native.pull(slab, 0, ownHeads, ownEnds);
+  }
+  const count = result >>> 1;
+  if (count === 0) return false;
+  if (source.slab !== null) source.at = ownEnds[count - 1];
+  deliver(source, slab, start, ownHeads, ownEnds, count);
+  return (result & 1) === 1 && !source.over;
+}
+
+function deliver(source, slab, start, ownHeads, ownEnds, count) {
+  let first = 0;
+  while (first < count) {
+    const head = ownHeads[first];
+    if ((head & 15) === DATA) {
+      let last = first + 1;
+      while (last < count && ownHeads[last] === head) last += 1;
+      source.data(head >>> 4, slab, start, ownEnds, first, last);
+      start = ownEnds[last - 1];
+      first = last;
+    } else {
+      const end = ownEnds[first];
+      source.record(head & 15, head >>> 4, slab, start, end);
+      start = end;
+      first += 1;
+    }
+  }
+}
+
+// The user's code threw: that is reported as it would be anywhere else, and what follows still arrives.
+function rethrow(error) {
+  process.nextTick(() => {
+    throw error;
+  });
+}
+
+// What is open keeps the process alive, as in `net`.
+let anchor = null;
+let anchored = 0;
+
+function hold(by) {
+  anchored += by;
+  if (anchored > 0 && anchor === null) anchor = setInterval(() => {}, 2 ** 31 - 1);
+  if (anchored === 0 && anchor !== null) {
+    clearInterval(anchor);
+    anchor = null;
+  }
+}
+
