@@ -56,13 +56,6 @@ export class QWormholeError extends Error {
   }
 }
 
-/** The error that a waiting call rejects with when its `signal` is aborted, as Node's own APIs do. */
-export function abortError(signal: AbortSignal): Error {
-  const error = new Error("The operation was aborted", { cause: signal.reason });
-  error.name = "AbortError";
-  return Object.assign(error, { code: "ABORT_ERR" });
-}
-
 /** `value` as an error, whatever was thrown. */
 export function asError(value: unknown): Error {
   return value instanceof Error ? value : new Error(String(value));
