@@ -2,6 +2,7 @@ import { setMaxListeners } from "node:events";
 
 import { isReserved } from "./envelope.js";
 import { QWormholeError } from "../errors.js";
+import type { ListenerOptions } from "./typed.js";
 
 /**
  * An event with a topic as its `type` and what was published as its `detail`: what `CustomEvent` is, also where Node
@@ -18,7 +19,7 @@ export class TopicEvent<Type extends string = string, Detail = unknown> extends 
   }
 }
 
-type Callback = EventListenerOrEventListenerObject;
+type Callback = ((event: Event) => void) | { handleEvent(event: Event): void };
 
 /** One registration, as `EventTarget` tells them apart: by callback and `capture`. */
 interface Registration {
@@ -50,7 +51,7 @@ export abstract class CountingEventTarget extends EventTarget {
   override addEventListener(
     type: string,
     callback: Callback | null,
-    options?: AddEventListenerOptions | boolean,
+    options?: ListenerOptions | boolean,
   ): void {
     if (callback === null || callback === undefined) return;
     checkTopic(type);
@@ -77,7 +78,7 @@ export abstract class CountingEventTarget extends EventTarget {
   override removeEventListener(
     type: string,
     callback: Callback | null,
-    options?: EventListenerOptions | boolean,
+    options?: ListenerOptions | boolean,
   ): void {
     const capture = normalise(options).capture ?? false;
     const known = this.registrations.get(type);
@@ -114,7 +115,7 @@ export function checkTopic(topic: string): void {
   }
 }
 
-function normalise(options: AddEventListenerOptions | boolean | undefined): AddEventListenerOptions {
+function normalise(options: ListenerOptions | boolean | undefined): ListenerOptions {
   return typeof options === "boolean" ? { capture: options } : (options ?? {});
 }
 

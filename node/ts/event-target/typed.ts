@@ -7,6 +7,16 @@ export type TypedEvent<Type extends string = string, Detail = unknown> = Omit<
   detail: Detail;
 };
 
+/** How a listener is added; what `EventTarget` knows as `AddEventListenerOptions`. */
+export interface ListenerOptions {
+  readonly capture?: boolean;
+  /** Removed when it is called. */
+  readonly once?: boolean;
+  readonly passive?: boolean;
+  /** Removed when this is aborted. */
+  readonly signal?: AbortSignal;
+}
+
 /** A function or an object with `handleEvent`, as `EventTarget` takes them. */
 export type TypedListener<E extends TypedEvent> = ((event: E) => void) | { handleEvent(event: E): void };
 
@@ -15,12 +25,12 @@ export interface TypedEventTarget<E extends TypedEvent = TypedEvent> extends Eve
   addEventListener<Current extends E>(
     type: Current["type"],
     callback: TypedListener<Current> | null,
-    options?: AddEventListenerOptions | boolean,
+    options?: ListenerOptions | boolean,
   ): void;
   dispatchEvent(event: E): boolean;
   removeEventListener<Current extends E>(
     type: Current["type"],
     callback: TypedListener<Current> | null,
-    options?: EventListenerOptions | boolean,
+    options?: ListenerOptions | boolean,
   ): void;
 }

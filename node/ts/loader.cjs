@@ -5,6 +5,9 @@
 const { existsSync } = require("node:fs");
 const { join } = require("node:path");
 
+// This file is copied to dist/esm and dist/cjs.
+const root = join(__dirname, "..", "..");
+
 let loaded;
 
 /** `linux-x64-gnu` and the like: the name that the file and the platform package share. */
@@ -26,21 +29,11 @@ function candidates() {
   const named = process.env.QWORMHOLE_NATIVE_PATH;
   if (named) return [named];
   const name = triple();
-  return [join(__dirname, `qwormhole.${name}.node`), `@qwormhole/binding-${name}`];
-}
-
-/** Why nothing may be loaded at all, as the environment says; undefined if it may. */
-function forbidden() {
-  const { QWORMHOLE_NATIVE: wanted, QWORMHOLE_DISABLE_NATIVE: disabled } = process.env;
-  if (wanted === "0") return "QWORMHOLE_NATIVE=0 forbids it";
-  if (wanted !== "1" && disabled === "1") return "QWORMHOLE_DISABLE_NATIVE=1 forbids it";
-  return undefined;
+  return [join(root, `qwormhole.${name}.node`), `@qwormhole/binding-${name}`];
 }
 
 function load() {
   if (loaded !== undefined) return loaded;
-  const reason = forbidden();
-  if (reason !== undefined) throw unavailable(reason, []);
   const failures = [];
   for (const candidate of candidates()) {
     try {
