@@ -16,6 +16,7 @@ class Connection {
     this.isStream = options.isStream;
     this.headerBytes = options.isStream ? 0 : 4;
     this.markBytes = options.markBytes || MARK_BYTES;
+    this.received = 0;
     this.sent = 0;
     this.acknowledged = 0;
     this.finished = false;
@@ -76,6 +77,11 @@ class Connection {
     return this.sent - this.acknowledged;
   }
 
+  // Wire bytes without those of TLS; `bytesOut` were accepted, `queuedBytes` of them may still wait.
+  stats() {
+    return { bytesIn: this.received, bytesOut: this.sent };
+  }
+
   pause() {
     if (this.slot >= 0) this.native.pause(this.slot);
   }
@@ -95,9 +101,9 @@ class Connection {
     if (this.slot < 0) return;
     flushStage();
     this.finished = true;
-    const unsent = this.native.close(this.slot);
+    const ends = this.native.close(this.slot);
     // An attempt with nothing to say is not waited for.
-    if (!this.isOpen && !unsent && this.source.isClient) this.source.giveUp();
+    if (!ends && this.source.isClient) this.source.giveUp();
   }
 
   abort() {

@@ -5,7 +5,7 @@ const NUMBERS = ['maxFrameLength', 'keepAliveDelayMs', 'idleTimeoutMs', 'rateLim
   'queueBytesMax', 'inboxBytes', 'connectTimeoutMs', 'maxClients'];
 const INTEGERS = ['shards', 'localPort'];
 const TEXTS = ['host', 'path', 'framing', 'backend', 'localAddress', 'interfaceName', 'protocolVersion'];
-const FLAGS = ['keepAlive', 'allowHalfOpen', 'requireSigned'];
+const FLAGS = ['keepAlive', 'allowHalfOpen', 'requireSigned', 'reusePort'];
 
 function plainOptions(options) {
   const plain = {};
@@ -74,7 +74,9 @@ class Source {
 
   data(slot, slab, start, messageEnds, first, last) {
     const connection = this.connection(slot);
-    if (connection === undefined || typeof this.sink.messages !== 'function') return;
+    if (connection === undefined) return;
+    connection.received += messageEnds[last - 1] - start + (last - first) * connection.headerBytes;
+    if (typeof this.sink.messages !== 'function') return;
     try {
       this.sink.messages(connection, slab, start, messageEnds, first, last);
     } catch (error) {
@@ -83,7 +85,7 @@ class Source {
   }
 
   record(kind, slot, slab, start, end) {
-    const content = slab.utf8Slice(start, end);
+    const content = slab.toString('utf8', start, end);
     const connection = this.connection(slot);
     switch (kind) {
       case OPEN:

@@ -85,10 +85,8 @@ function pull(source) {
   }
   let slab = source.slab;
   let start = source.at;
-  // A handler that pulls from another source must not find this one's lists.
-  let ownHeads = heads, ownEnds = ends;
-  if (depth > 1) [ownHeads, ownEnds] = [new Uint32Array(256), new Uint32Array(256)];
-  let result = source.native.pull(slab, start, ownHeads, ownEnds);
+  // Nobody pulls in the middle of a delivery, so one pair of lists is enough.
+  let result = source.native.pull(slab, start, heads, ends);
   if (result < 0) {
     // The rest is too short. Slabs that begin to be used are never written again where something lies.
     if (-result <= source.slabBytes) {
@@ -98,27 +96,27 @@ function pull(source) {
       source.slab = null;
     }
     start = source.at = 0;
-    result = source.native.pull(slab, 0, ownHeads, ownEnds);
+    result = source.native.pull(slab, 0, heads, ends);
   }
   const count = result >>> 1;
   if (count === 0) return false;
-  if (source.slab !== null) source.at = ownEnds[count - 1];
-  deliver(source, slab, start, ownHeads, ownEnds, count);
+  if (source.slab !== null) source.at = ends[count - 1];
+  deliver(source, slab, start, count);
   return (result & 1) === 1 && !source.over;
 }
 
-function deliver(source, slab, start, ownHeads, ownEnds, count) {
+function deliver(source, slab, start, count) {
   let first = 0;
   while (first < count) {
-    const head = ownHeads[first];
+    const head = heads[first];
     if ((head & 15) === DATA) {
       let last = first + 1;
-      while (last < count && ownHeads[last] === head) last += 1;
-      source.data(head >>> 4, slab, start, ownEnds, first, last);
-      start = ownEnds[last - 1];
+      while (last < count && heads[last] === head) last += 1;
+      source.data(head >>> 4, slab, start, ends, first, last);
+      start = ends[last - 1];
       first = last;
     } else {
-      const end = ownEnds[first];
+      const end = ends[first];
       source.record(head & 15, head >>> 4, slab, start, end);
       start = end;
       first += 1;

@@ -228,6 +228,7 @@ function describe(connection) {
 // Only if there is something to report.
 function handshakeOf(handshake, tls) {
   const shown = { ...handshake };
+  delete shown.payload;
   if (shown.tls === undefined && tls !== undefined) shown.tls = tls;
   return Object.keys(shown).length === 0 ? undefined : shown;
 }

@@ -1,6 +1,8 @@
 //! What JavaScript is told about connections, as JSON: it happens once per connection, and JavaScript reads JSON faster
 //! than native code makes objects.
 
+use std::cell::Cell;
+
 use qwormhole::handshake::{HandshakeFault, HandshakeInfo, Tag, TlsSnapshot};
 use qwormhole::{CloseReason, ConnectError, PeerAddr, PeerInfo, StartError, TlsFacts};
 use serde::Serialize;
@@ -86,6 +88,19 @@ struct Handshake {
     neg_hash: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tls: Option<Tls>,
+    /// All of it, as JSON text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<String>,
+}
+
+thread_local! {
+    /// The handshake that this shard accepted last. A connection opens in the same breath, on the same thread.
+    static ACCEPTED: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// Keeps the payload of a handshake for the connection that opens next.
+pub(crate) fn note_accepted(handshake: &qwormhole::handshake::Handshake) {
+    ACCEPTED.set(Some(String::from_utf8_lossy(&handshake.encode()).into_owned()));
 }
 
 impl Opened {
@@ -102,8 +117,9 @@ impl Ended {
     /// A connection that was open.
     pub(crate) fn of(reason: &CloseReason, fault: Option<Fault>) -> Self {
         match fault {
+            // As a timeout in `net`: nothing went wrong.
             None => Self {
-                had_error: reason.had_error(),
+                had_error: reason.had_error() && *reason != CloseReason::IdleTimeout,
                 code: code(reason).into(),
                 message: message(reason),
             },
@@ -215,6 +231,7 @@ impl Handshake {
             n_index: info.n_index,
             neg_hash: info.neg_hash.clone(),
             tls: info.tls.as_ref().map(Tls::of_snapshot),
+            payload: ACCEPTED.take(),
         }
     }
 }

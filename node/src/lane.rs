@@ -44,7 +44,7 @@ enum Early {
 }
 
 /// How JavaScript ends a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Ending {
     /// What is queued leaves first.
     Close,
@@ -93,14 +93,20 @@ impl Lane {
     /// can never be sent, ends the connection.
     pub(crate) fn send<'a>(&self, priority: Priority, messages: impl Iterator<Item = &'a [u8]>) -> u32 {
         let mut outgoing = self.lock();
-        let mut accepted = 0;
-        for message in messages {
-            if !outgoing.send(priority, message, self.queue_bytes_max) {
-                break;
-            }
-            accepted += 1;
+        if outgoing.ending.is_some() {
+            return 0;
         }
-        accepted
+        if let Some(sender) = &outgoing.sender {
+            return match sender.try_send_all(priority, messages) {
+                Ok(accepted) => count(accepted),
+                Err((accepted, refused)) => {
+                    outgoing.note(&refused);
+                    count(accepted)
+                }
+            };
+        }
+        let queue_bytes_max = self.queue_bytes_max;
+        count(messages.take_while(|message| outgoing.keep(priority, message, queue_bytes_max)).count())
     }
 
     /// Sends memory that other connections share.
@@ -133,17 +139,17 @@ impl Lane {
         }
     }
 
-    /// Ends the connection. Returns whether anything is left to be sent by one that is not open yet.
+    /// Ends the connection. False if there is none yet, and nothing that one would send: nobody has to wait.
     pub(crate) fn end(&self, ending: Ending) -> bool {
         let mut outgoing = self.lock();
-        outgoing.ending = outgoing.ending.max_with(ending);
+        outgoing.ending = outgoing.ending.max(Some(ending));
         match (&outgoing.sender, ending) {
             (Some(sender), Ending::Close) => sender.close(),
             (Some(sender), Ending::Abort) => sender.abort(),
-            (None, Ending::Close) => return !outgoing.early.is_empty(),
+            (None, Ending::Close) => {}
             (None, Ending::Abort) => outgoing.early = Vec::new(),
         }
-        false
+        outgoing.sender.is_some() || !outgoing.early.is_empty()
     }
 
     /// How JavaScript ended the connection, if it did.
@@ -199,25 +205,14 @@ impl Lane {
 }
 
 impl Outgoing {
-    fn send(&mut self, priority: Priority, message: &[u8], queue_bytes_max: usize) -> bool {
-        if self.ending.is_some() {
-            return false;
-        }
-        if let Some(sender) = &self.sender {
-            let refused = sender.try_send_with(priority, message).err();
-            refused.iter().for_each(|refused| self.note(&refused.kind));
-            return refused.is_none();
-        }
+    /// Keeps a message until there is a connection; false if there are too many.
+    fn keep(&mut self, priority: Priority, message: &[u8], queue_bytes_max: usize) -> bool {
         self.early_bytes += message.len() + EARLY_COST;
         if self.early_bytes > queue_bytes_max {
             self.note(&SendErrorKind::Full);
             return false;
         }
-        match self.early.last_mut() {
-            Some(Early::Message(..)) | None | Some(Early::Mark(_) | Early::End) => {
-                self.early.push(Early::Message(priority, message.to_vec()));
-            }
-        }
+        self.early.push(Early::Message(priority, message.to_vec()));
         true
     }
 
@@ -241,15 +236,8 @@ impl Owned for Lane {
     }
 }
 
-/// The more drastic of two.
-trait MaxWith<T> {
-    fn max_with(self, other: T) -> Self;
-}
-
-impl MaxWith<Ending> for Option<Ending> {
-    fn max_with(self, other: Ending) -> Self {
-        Some(self.map_or(other, |ending| if ending < other { other } else { ending }))
-    }
+fn count(messages: usize) -> u32 {
+    u32::try_from(messages).unwrap_or(u32::MAX)
 }
 
 /// Bookkeeping of a message that waits for its connection, in bytes.

@@ -3,13 +3,14 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use qwormhole::handshake::{ClientHandshake, HandshakePolicy, NegentropicSigner, Tag};
+use qwormhole::handshake::{ClientHandshake, HandshakePolicy, NegentropicSigner, Tag, Verifier};
 use qwormhole::{
     Address, AddressError, Backend, Environment, Framing, Limits, RateLimit, Runtime, SocketOptions, StartError,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::facts::note_accepted;
 use crate::tls::TlsWishes;
 
 /// Options of clients and servers. Unknown keys and those of another type than expected are the glue's affair.
@@ -42,6 +43,7 @@ pub(crate) struct Wishes {
     require_signed: bool,
     pub(crate) max_clients: Option<f64>,
     pub(crate) shards: Option<usize>,
+    reuse_port: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -113,6 +115,7 @@ impl Wishes {
 
     pub(crate) fn sockets(&self) -> Result<SocketOptions, String> {
         let mut sockets = SocketOptions::default();
+        sockets.reuse_port = self.reuse_port;
         if self.keep_alive == Some(false) {
             sockets.keepalive = None;
         } else if let Some(delay) = millis(self.keep_alive_delay_ms).filter(|delay| !delay.is_zero()) {
@@ -152,7 +155,10 @@ impl Wishes {
     /// By which rules a server accepts handshakes, if it asks for any.
     pub(crate) fn policy(&self) -> Option<HandshakePolicy> {
         let version = self.protocol_version.as_ref().filter(|version| !version.is_empty())?;
-        let policy = HandshakePolicy::new(version.as_str());
+        let policy = HandshakePolicy::new(version.as_str()).verifier(Verifier::sync(|handshake, _| {
+            note_accepted(handshake);
+            true
+        }));
         Some(if self.require_signed { policy.require_signed() } else { policy })
     }
 

@@ -212,8 +212,8 @@ impl Source {
         self.lane(slot).iter().for_each(|lane| lane.finish());
     }
 
-    /// Ends the connection when what was sent has left. Returns whether something is left to be sent by one that is not
-    /// open yet.
+    /// Ends the connection when what was sent has left. False if there is none yet, and nothing that one would send: no
+    /// end has to be waited for.
     #[napi]
     pub fn close(&self, slot: u32) -> bool {
         self.lane(slot).is_some_and(|lane| lane.end(Ending::Close))

@@ -176,6 +176,29 @@ impl Staged {
         self.closed.as_ref().or(self.ending.as_ref())
     }
 
+    /// Stages one message.
+    #[inline]
+    fn accept<P: Payload>(
+        &mut self,
+        remote: &Remote,
+        priority: Priority,
+        payload: P,
+    ) -> Result<(), SendError<P>> {
+        let len = payload.as_bytes().len();
+        if let Err(kind) = check_len(&remote.config.limits, len) {
+            return Err(SendError { kind, payload });
+        }
+        if let Some(reason) = self.refusal() {
+            return Err(SendError { kind: SendErrorKind::Closed(reason.clone()), payload });
+        }
+        if !self.has_room(len, &remote.config) {
+            return Err(SendError { kind: SendErrorKind::Full, payload });
+        }
+        self.queue.push(remote.config.framing, priority, payload, &mut self.pool);
+        self.messages += 1;
+        Ok(())
+    }
+
     /// Whether a message of `len` bytes is accepted now.
     pub(crate) fn has_room(&self, len: usize, config: &Config) -> bool {
         let wire = wire_len(config.framing, len);
@@ -231,24 +254,47 @@ impl Sender {
         result
     }
 
+    /// Sends messages in order, as [`Sender::try_send_with`] does one, with one lock for all of them. `messages` must not
+    /// use this connection.
+    ///
+    /// # Errors
+    ///
+    /// How many were accepted, and what stood in the way of the next one, which is dropped; the rest is not looked at.
+    pub fn try_send_all<P: Payload>(
+        &self,
+        priority: Priority,
+        messages: impl IntoIterator<Item = P>,
+    ) -> Result<usize, (usize, SendErrorKind)> {
+        let remote = &*self.0;
+        let mut guard = remote.lock();
+        let staged = &mut *guard;
+        let was_empty = staged.queue.is_empty();
+        let before = staged.messages;
+        let mut refused = None;
+        for payload in messages {
+            if let Err(kind) = staged.accept(remote, priority, payload) {
+                refused = Some(kind.kind);
+                break;
+            }
+        }
+        let accepted = usize::try_from(staged.messages - before).unwrap_or(usize::MAX);
+        drop(guard);
+        if was_empty && accepted > 0 {
+            remote.request(0);
+        }
+        if refused == Some(SendErrorKind::Full) && remote.config.overflow == OverflowPolicy::Close {
+            remote.request(OVERFLOW);
+        }
+        refused.map_or(Ok(accepted), |kind| Err((accepted, kind)))
+    }
+
     /// Sends one message if there is room; no room has no consequences.
     pub(crate) fn offer<P: Payload>(&self, priority: Priority, payload: P) -> Result<(), SendError<P>> {
         let remote = &*self.0;
-        let len = payload.as_bytes().len();
-        if let Err(kind) = check_len(&remote.config.limits, len) {
-            return Err(SendError { kind, payload });
-        }
         let mut guard = remote.lock();
         let staged = &mut *guard;
-        if let Some(reason) = staged.refusal() {
-            return Err(SendError { kind: SendErrorKind::Closed(reason.clone()), payload });
-        }
-        if !staged.has_room(len, &remote.config) {
-            return Err(SendError { kind: SendErrorKind::Full, payload });
-        }
         let was_empty = staged.queue.is_empty();
-        staged.queue.push(remote.config.framing, priority, payload, &mut staged.pool);
-        staged.messages += 1;
+        staged.accept(remote, priority, payload)?;
         drop(guard);
         if was_empty {
             remote.request(0);

@@ -31,7 +31,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
 ];
 
 /// Members that no other member knows: they are for users, or measure the others.
-const FOR_USERS: &[&str] = &["qwormhole-ml", "qwormhole-benches"];
+const FOR_USERS: &[&str] = &["qwormhole-ml", "qwormhole-benches", "qwormhole-node"];
 
 /// Everything the protocol core is built from: no sockets, threads or clocks among it. TLS is the exception that
 /// proto/src/tls/mod.rs names: its randomness, and its default clock, are the system's.
