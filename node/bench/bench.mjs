@@ -1,111 +1,144 @@
-// Measures the native module against `node:net` and `ws`, on loopback, one connection.
+// How many messages per second, and how long a round trip takes, from JavaScript to JavaScript.
 //
-//   node node/bench/bench.mjs [--scenario one-way|round-trip] [--size 64] [--processes 1|2] [--batch 256]
-//                             [--rounds 7] [--duration 1000] [--systems a,b,...] [--json FILE]
+//   node bench/bench.mjs stream|pingpong [--size 64] [--processes 2] [--systems a,b] [--rounds 7] [--duration 2]
+//     [--warmup 1] [--per-tick 256] [--json FILE]
 //
-// Rounds are interleaved: every system once, then every system again. Numbers of a busy machine mean nothing.
-import { execFileSync, fork } from 'node:child_process';
-import { cpus, release, totalmem } from 'node:os';
-import { writeFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
-import { SYSTEMS } from './systems.mjs';
-import { oneWay, roundTrip, serving } from './measure.mjs';
+// Rounds are interleaved and go there and back; every round has processes of its own. With two processes the server is
+// pinned to CPU 0 and the client to CPU 1, where taskset is there. The result goes to standard output as a table.
+import { execFileSync, fork } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
 
-const { values } = parseArgs({
+import { resultOf } from "./result.mjs";
+import { SYSTEMS } from "./systems/index.mjs";
+
+const { values: given, positionals } = parseArgs({
+  allowPositionals: true,
   options: {
-    scenario: { type: 'string', default: 'one-way' },
-    size: { type: 'string', default: '64' },
-    processes: { type: 'string', default: '2' },
-    batch: { type: 'string', default: '256' },
-    rounds: { type: 'string', default: '7' },
-    duration: { type: 'string', default: '1000' },
-    systems: { type: 'string', default: Object.keys(SYSTEMS).join(',') },
-    json: { type: 'string' },
+    size: { type: "string", default: "64" },
+    processes: { type: "string", default: "2" },
+    systems: { type: "string", default: "qwormhole,qwormhole-event,net-tuned,net-documented,ws" },
+    rounds: { type: "string", default: "7" },
+    duration: { type: "string", default: "2" },
+    warmup: { type: "string", default: "1" },
+    "per-tick": { type: "string", default: "256" },
+    json: { type: "string" },
   },
 });
-const params = {
-  size: Number(values.size), batch: Number(values.batch), processes: Number(values.processes),
-  durationMs: Number(values.duration), scenario: values.scenario,
+const [scenario = "stream"] = positionals;
+const systems = given.systems.split(",");
+const number = (name) => {
+  const value = Number(given[name]);
+  if (!(value > 0)) throw new Error(`--${name} takes a number above 0, not ${given[name]}`);
+  return value;
 };
-const systems = values.systems.split(',');
-for (const name of systems) if (!(name in SYSTEMS)) throw new Error(`no system ${name}: ${Object.keys(SYSTEMS).join(', ')}`);
-
-/** The receiving end in a process of its own. */
-async function remote(name, scenario) {
-  const child = fork(fileURLToPath(new URL('./child.mjs', import.meta.url)), [name, scenario]);
-  const answers = [];
-  const waiting = [];
-  child.on('message', (answer) => (waiting.length > 0 ? waiting.shift()(answer) : answers.push(answer)));
-  const next = () => (answers.length > 0 ? Promise.resolve(answers.shift()) : new Promise((resolve) => waiting.push(resolve)));
-  const { port } = await next();
-  return {
-    port,
-    count: () => { child.send('count'); return next(); },
-    close: () => child.kill(),
-  };
+const numbers = ["size", "processes", "rounds", "duration", "warmup", "per-tick"].map(number);
+const [size, processes, rounds, duration, warmup, perTick] = numbers;
+if (!["stream", "pingpong"].includes(scenario)) throw new Error(`no scenario ${scenario}: stream or pingpong`);
+for (const name of systems) {
+  if (!SYSTEMS.has(name)) throw new Error(`no system ${name}: ${[...SYSTEMS.keys()].join(", ")}`);
 }
 
-async function measure(name) {
-  const server = params.processes === 2 ? await remote(name, params.scenario) : await serving(name, params.scenario);
+/** A child and a way to ask it. */
+function start(cpu) {
+  const child = fork(fileURLToPath(new URL("child.mjs", import.meta.url)));
+  if (cpu !== undefined) pin(child.pid, cpu);
+  const waiting = new Map();
+  let nextId = 0;
+  child.on("message", ({ id, value, error }) => {
+    const { resolve, reject } = waiting.get(id);
+    waiting.delete(id);
+    if (error === undefined) resolve(value);
+    else reject(new Error(error));
+  });
+  child.on("exit", (code) => {
+    for (const { reject } of waiting.values()) reject(new Error(`a child ended with ${code}`));
+  });
+  const ask = (action, options = {}) =>
+    new Promise((resolve, reject) => {
+      nextId += 1;
+      waiting.set(nextId, { resolve, reject });
+      child.send({ id: nextId, action, ...options });
+    });
+  return { ask, kill: () => child.kill("SIGKILL") };
+}
+
+function pin(pid, cpu) {
   try {
-    return params.scenario === 'round-trip' ? await roundTrip(name, server, params) : await oneWay(name, server, params);
+    execFileSync("taskset", ["-a", "-p", "-c", String(cpu), String(pid)], { stdio: "ignore" });
+  } catch {
+    // Then the system decides, as for everybody else in the same run.
+  }
+}
+
+const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1_000));
+
+async function measure(system) {
+  const server = start(processes === 2 ? 0 : undefined);
+  const client = processes === 1 ? server : start(1);
+  try {
+    const { port } = await server.ask("serve", { system, echo: scenario === "pingpong" });
+    await client.ask("connect", { system, port });
+    return await (scenario === "stream" ? stream(server, client) : pingpong(client));
   } finally {
-    server.close();
+    await Promise.race([Promise.allSettled([client.ask("stop")]), sleep(2)]);
+    client.kill();
+    server.kill();
   }
 }
 
-const median = (list) => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)];
-const leftOut = [];
-const rounds = [];
-for (let round = 0; round < Number(values.rounds); round += 1) {
-  for (const name of systems.filter((system) => !leftOut.includes(system))) {
-    try {
-      const metrics = await measure(name);
-      rounds.push({ round, system: name, metrics });
-      console.error(`round ${round + 1} ${name.padEnd(20)} ${JSON.stringify(metrics)}`);
-    } catch (error) {
-      console.error(`left out: ${name}: ${error.message}`);
-      leftOut.push(name);
-    }
-  }
-}
-const of = (system, metric) => rounds.filter((entry) => entry.system === system).map((entry) => entry.metrics[metric]);
-const measured = systems.filter((system) => !leftOut.includes(system));
-const metric = params.scenario === 'round-trip' ? 'p50_us' : 'messages_per_s';
-const summary = measured.map((system) => ({
-  system,
-  metrics: Object.fromEntries(Object.keys(rounds.find((entry) => entry.system === system).metrics).map((key) => [key, median(of(system, key))])),
-}));
-const ratios = measured.slice(1).map((against) => {
-  const [mine, theirs] = [of(measured[0], metric), of(against, metric)];
-  const ratio = mine.map((value, i) => value / theirs[i]).filter(Number.isFinite);
-  return { metric, system: measured[0], against, min: Math.min(...ratio), median: median(ratio), max: Math.max(...ratio) };
-});
-for (const { system, metrics } of summary) console.log(`${system.padEnd(20)} ${JSON.stringify(metrics)}`);
-for (const { against, min, median: middle, max } of ratios) {
-  console.log(`${measured[0]} / ${against}: ${middle.toFixed(2)} (${min.toFixed(2)} to ${max.toFixed(2)})`);
-}
-
-if (values.json) {
-  const git = () => {
-    try {
-      return execFileSync('git', ['rev-parse', 'HEAD'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
-    } catch {
-      return 'unknown';
-    }
+async function stream(server, client) {
+  await client.ask("stream", { size, perTick });
+  await sleep(warmup);
+  const [before, clientBefore] = await Promise.all([server.ask("read"), client.ask("read")]);
+  await sleep(duration);
+  const [after, clientAfter] = await Promise.all([server.ask("read"), client.ask("read")]);
+  const messages = after.messages - before.messages;
+  if (after.touched - before.touched !== 2 * messages) throw new Error("messages arrived damaged");
+  const perSecond = messages / (after.at - before.at);
+  const cpuOf = (from, to) => ((to.cpuUs - from.cpuUs) * 1_000) / messages;
+  return {
+    msgs_per_s: perSecond,
+    bytes_per_s: perSecond * (size + 4),
+    server_cpu_ns_per_msg: cpuOf(before, after),
+    ...(processes === 1 ? {} : { client_cpu_ns_per_msg: cpuOf(clientBefore, clientAfter) }),
+    server_rss_bytes: after.rss,
   };
-  writeFileSync(values.json, `${JSON.stringify({
-    schema_version: 1,
-    command: ['node', 'node/bench/bench.mjs', ...process.argv.slice(2)],
-    git_revision: git(),
-    environment: {
-      kernel: release(), cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, memory_bytes: totalmem(),
-      versions: { node: process.version },
-    },
-    scenario: `node-${params.scenario}`,
-    params: { size: params.size, connections: 1, batch: params.batch, processes: params.processes, duration_s: params.durationMs / 1000, left_out: leftOut },
-    rounds, summary, ratios, histograms: [],
-  }, null, 2)}\n`);
 }
-process.exit(0);
+
+async function pingpong(client) {
+  await client.ask("pingpong", { size, durationMs: warmup * 1_000 });
+  const times = await client.ask("pingpong", { size, durationMs: duration * 1_000 });
+  const at = (percent) => times[Math.min(times.length - 1, Math.floor((times.length * percent) / 100))];
+  return {
+    msgs_per_s: times.length / duration,
+    rtt_us_p50: at(50),
+    rtt_us_p90: at(90),
+    rtt_us_p99: at(99),
+    rtt_us_p999: at(99.9),
+    rtt_us_max: times.at(-1),
+  };
+}
+
+const measured = [];
+for (let round = 0; round < rounds; round += 1) {
+  for (const system of round % 2 === 0 ? systems : [...systems].reverse()) {
+    measured.push({ round, system, metrics: await measure(system) });
+    if (process.stderr.isTTY) process.stderr.write(`round ${round + 1}/${rounds}: ${system}\n`);
+  }
+}
+
+const cpus = processes === 2 ? { server_cpus: [0], client_cpus: [1] } : {};
+const depth = scenario === "stream" ? perTick : 1;
+const params = { size, depth, duration_s: duration, warmup_s: warmup, ...cpus };
+const result = resultOf({ scenario, params, rounds: measured, systems });
+if (given.json !== undefined) writeFileSync(given.json, `${JSON.stringify(result, null, 2)}\n`);
+const main = scenario === "stream" ? "msgs_per_s" : "rtt_us_p50";
+for (const { system, metrics } of result.summary) {
+  const ratio = result.ratios.find((each) => each.against === system && each.metric === main);
+  const times = ratio === undefined ? "" : `  × ${ratio.median.toFixed(2)} (${ratio.verdict})`;
+  const { min, median, max } = metrics[main];
+  const range = `${min.toPrecision(4)} to ${max.toPrecision(4)}`;
+  console.log(`${system.padEnd(20)} ${main} ${median.toPrecision(4)} (${range})${times}`);
+}

@@ -139,6 +139,12 @@ class Connection {
     hold(holds ? 1 : -1);
   }
 
+  // Something was not accepted. An open connection tells of its end by itself; an attempt that may take for ever does not.
+  refused() {
+    if (this.isOpen || !this.source.isClient || this.slot < 0 || !this.native.isCut(this.slot)) return;
+    this.source.giveUp({ hadError: true, code: 'E_BACKPRESSURE', message: 'Backpressure limit exceeded' });
+  }
+
   // Something was handed over.
   noteSent() {
     if (this.ownMark || this.slot < 0 || this.sent - this.acknowledged < this.markBytes) return;

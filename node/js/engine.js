@@ -137,12 +137,12 @@ class ClientSource extends Source {
   }
 
   // Nobody wants the attempt any more.
-  giveUp() {
+  giveUp(why = { hadError: false, code: 'local', message: 'closed by this side' }) {
     const connection = this.only;
     connection.ended();
     this.finished();
     this.native.abort(0);
-    process.nextTick(() => this.call('close', connection, { hadError: false, code: 'local', message: 'closed' }));
+    process.nextTick(() => this.call('close', connection, why));
   }
 
   other() {}

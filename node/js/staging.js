@@ -67,7 +67,8 @@ function flushStage() {
     const { connection, start, first } = taken[i];
     const last = i + 1 < taken.length ? taken[i + 1].first : count;
     if (connection.slot < 0) continue;
-    connection.native.send(connection.slot, stage, start, stageEnds, first, last);
+    const accepted = connection.native.send(connection.slot, stage, start, stageEnds, first, last);
+    if (accepted < last - first) connection.refused();
     connection.noteSent();
   }
 }
@@ -75,6 +76,7 @@ function flushStage() {
 function sendAlone(connection, data) {
   flushStage();
   const accepted = connection.native.sendOne(connection.slot, data, 0);
+  if (!accepted) connection.refused();
   connection.sent += data.length + connection.headerBytes;
   connection.noteSent();
   return accepted;

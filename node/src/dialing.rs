@@ -1,5 +1,6 @@
 //! How a client's connection comes about.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
@@ -20,7 +21,13 @@ pub(crate) fn dial(inlet: Arc<Inlet>, lane: Arc<Lane>, wishes: Wishes) {
     }
     let (own_inlet, own_lane) = (inlet.clone(), lane.clone());
     let thread = thread::Builder::new().name("qwormhole-dial".into());
-    let begun = thread.spawn(move || dial_here(&own_inlet, &own_lane, &wishes));
+    let run = move || {
+        let dialed = catch_unwind(AssertUnwindSafe(|| dial_here(&own_inlet, &own_lane, &wishes)));
+        if dialed.is_err() {
+            fail(&own_inlet, &own_lane, &Ended::with_error("E_PANIC", "connecting panicked"));
+        }
+    };
+    let begun = thread.spawn(run);
     if let Err(error) = begun {
         fail(&inlet, &lane, &Ended::with_error("E_CONNECT", &error.to_string()));
     }

@@ -112,7 +112,9 @@ impl Lane {
     /// Sends memory that other connections share.
     pub(crate) fn send_shared<P: Payload>(&self, message: P) -> bool {
         let mut outgoing = self.lock();
-        let Some(sender) = outgoing.sender.as_ref().filter(|_| outgoing.ending.is_none()) else { return false };
+        let Some(sender) = outgoing.sender.as_ref().filter(|_| outgoing.ending.is_none()) else {
+            return false;
+        };
         let refused = sender.try_send(message).err();
         refused.iter().for_each(|refused| outgoing.note(&refused.kind));
         refused.is_none()

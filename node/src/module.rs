@@ -25,20 +25,17 @@ pub struct Crossing {
 impl Crossing {
     /// `wake` is called when [`Crossing::ready`] has something to tell. Everything that is made here ends with the
     /// environment, at the latest.
-    #[napi(constructor)]
+    #[napi(constructor, catch_unwind)]
     pub fn new(env: Env, wake: Function<'_, (), ()>) -> Result<Self> {
-        let wake: Wake = wake
-            .build_threadsafe_function::<()>()
-            .weak::<true>()
-            .max_queue_size::<2>()
-            .build()?;
+        let wake: Wake =
+            wake.build_threadsafe_function::<()>().weak::<true>().max_queue_size::<2>().build()?;
         let hub = Hub::new(wake);
         env.add_env_cleanup_hook(hub.clone(), |hub| hub.close())?;
         Ok(Self { hub })
     }
 
     /// Numbers of the sources that are to be pulled from; as many as there is room for.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn ready(&self, mut ids: Uint32ArraySlice<'_>) -> u32 {
         self.hub.take(words_mut(&mut ids))
     }
@@ -48,7 +45,7 @@ impl Crossing {
     /// # Errors
     ///
     /// Options of the wrong type.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn connect(&self, options: String) -> Result<Source> {
         let wishes = Wishes::parse(&options).map_err(Error::from_reason)?;
         let inlet = Inlet::new(&self.hub, wishes.inbox_bytes());
@@ -63,7 +60,7 @@ impl Crossing {
     /// # Errors
     ///
     /// Options of the wrong type.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn listen(&self, options: String) -> Result<Source> {
         let wishes = Wishes::parse(&options).map_err(Error::from_reason)?;
         let inlet = Inlet::new(&self.hub, wishes.inbox_bytes());
@@ -78,7 +75,7 @@ impl Crossing {
     /// # Errors
     ///
     /// No driver runs.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn backend(&self) -> Result<String> {
         let client = Wishes::default().runtime().and_then(|runtime| runtime.client().build());
         let client = client.map_err(|error| Error::from_reason(error.to_string()))?;

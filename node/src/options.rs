@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use qwormhole::handshake::{ClientHandshake, HandshakePolicy, NegentropicSigner, Tag, Verifier};
 use qwormhole::{
-    Address, AddressError, Backend, Environment, Framing, Limits, RateLimit, Runtime, SocketOptions, StartError,
+    Address, AddressError, Backend, Environment, Framing, Limits, RateLimit, Runtime, SocketOptions,
+    StartError,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -133,7 +134,8 @@ impl Wishes {
     pub(crate) fn rate_limit(&self) -> Option<RateLimit> {
         let rate = self.rate_limit_bytes_per_sec.filter(|rate| *rate >= 1.0)? as u64;
         // A smaller burst could not be kept by timers.
-        let burst = self.rate_limit_burst_bytes.filter(|burst| *burst >= 1.0).map_or(rate, |burst| burst as u64);
+        let burst =
+            self.rate_limit_burst_bytes.filter(|burst| *burst >= 1.0).map_or(rate, |burst| burst as u64);
         Some(RateLimit::new(rate).with_burst(burst.max(rate.div_ceil(BURSTS_PER_S)).max(1)))
     }
 

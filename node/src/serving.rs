@@ -1,6 +1,7 @@
 //! How a server comes about and ends.
 
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -32,13 +33,13 @@ impl Serving {
     /// Starts listening.
     pub(crate) fn start(self: &Arc<Self>, inlet: &Arc<Inlet>, wishes: Wishes) {
         let (serving, own_inlet) = (self.clone(), inlet.clone());
-        let run = move || match start(&own_inlet, &wishes) {
-            Ok((server, address)) => serving.started(&own_inlet, server, &address),
-            Err(failure) => own_inlet.push_event(None, Kind::Failed, failure),
+        let run = move || match catch_unwind(AssertUnwindSafe(|| start(&own_inlet, &wishes))) {
+            Ok(Ok((server, address))) => serving.started(&own_inlet, server, &address),
+            Ok(Err(failure)) => own_inlet.push_event(None, Kind::Failed, failure),
+            Err(_) => own_inlet.push_event(None, Kind::Failed, failure("E_PANIC", "listening panicked")),
         };
         if let Err(error) = thread::Builder::new().name("qwormhole-listen".into()).spawn(run) {
-            let failure = serde_json::json!({ "code": "E_THREAD", "message": error.to_string() });
-            inlet.push_event(None, Kind::Failed, failure.to_string());
+            inlet.push_event(None, Kind::Failed, failure("E_THREAD", &error.to_string()));
         }
     }
 
@@ -54,13 +55,15 @@ impl Serving {
             State::Over => return,
         };
         drop(state);
-        let inlet = inlet.clone();
+        let own_inlet = inlet.clone();
         let run = move || {
             server.shutdown(grace);
-            inlet.push_event(None, Kind::Stopped, String::new());
+            own_inlet.push_event(None, Kind::Stopped, String::new());
         };
-        // A system without a thread to spare drops the server, which ends at once; nobody is told.
-        drop(thread::Builder::new().name("qwormhole-stop".into()).spawn(run));
+        // A system without a thread to spare drops the server, which ends at once.
+        if thread::Builder::new().name("qwormhole-stop".into()).spawn(run).is_err() {
+            inlet.push_event(None, Kind::Stopped, String::new());
+        }
     }
 
     /// Ends at once, and waits until the threads have ended.
@@ -106,7 +109,7 @@ impl Serving {
 
 /// The server and where it listens, as JSON.
 fn start(inlet: &Arc<Inlet>, wishes: &Wishes) -> Result<(Server, String), String> {
-    let option = |message: String| serde_json::json!({ "code": "E_OPTION", "message": message }).to_string();
+    let option = |message: String| failure("E_OPTION", &message);
     let failed = |error: StartError| to_json(&NotStarted::of(&error));
     let framing = wishes.framing();
     let mut builder = wishes.runtime().map_err(failed)?.server();
@@ -129,12 +132,15 @@ fn start(inlet: &Arc<Inlet>, wishes: &Wishes) -> Result<(Server, String), String
     let address = wishes.address().map_err(|error| option(error.to_string()))?;
     let builder = builder.bind(address).map_err(|error| option(error.to_string()))?;
     let (inlet, queue_bytes_max) = (inlet.clone(), wishes.queue_bytes_max());
-    let server = builder.start(move |_peer: &PeerInfo| {
-        Feed::new(&inlet, &Lane::new(queue_bytes_max), framing)
-    });
+    let server =
+        builder.start(move |_peer: &PeerInfo| Feed::new(&inlet, &Lane::new(queue_bytes_max), framing));
     let server = server.map_err(failed)?;
     let address = server.local_addrs().first().map(listening).unwrap_or_default();
     Ok((server, address))
+}
+
+fn failure(code: &str, message: &str) -> String {
+    serde_json::json!({ "code": code, "message": message }).to_string()
 }
 
 fn listening(address: &Address) -> String {
@@ -143,7 +149,9 @@ fn listening(address: &Address) -> String {
             let family = if host.contains(':') { "IPv6" } else { "IPv4" };
             serde_json::json!({ "address": host, "port": port, "family": family })
         }
-        other => serde_json::json!({ "address": other.to_string().trim_start_matches("unix:"), "family": "unix" }),
+        other => {
+            serde_json::json!({ "address": other.to_string().trim_start_matches("unix:"), "family": "unix" })
+        }
     };
     place.to_string()
 }

@@ -114,7 +114,7 @@ impl Source {
 #[napi]
 impl Source {
     /// The number by which the wake-up names this source.
-    #[napi(getter)]
+    #[napi(getter, catch_unwind)]
     pub fn id(&self) -> u32 {
         self.inlet.id()
     }
@@ -123,7 +123,7 @@ impl Source {
     /// into `heads` and the offset of its end into `ends`. Returns twice the number of records, plus 1 if more waits;
     /// or, negative, the size that a slab of its own must have for the next record. After an even result the next
     /// arrival wakes JavaScript.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn pull(
         &mut self,
         mut slab: Uint8ArraySlice<'_>,
@@ -153,7 +153,7 @@ impl Source {
 
     /// Sends the messages of `slab` that end at `ends[first..last]`, the first of them beginning at `start`. Returns how
     /// many were accepted; fewer than all mean that the connection is over or ending.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn send(
         &self,
         slot: u32,
@@ -175,13 +175,13 @@ impl Source {
     }
 
     /// Sends one message, lower priorities sooner; false if it was not accepted.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn send_one(&self, slot: u32, data: Uint8ArraySlice<'_>, priority: i32) -> bool {
         self.lane(slot).is_some_and(|lane| lane.send(Priority(priority), std::iter::once(&*data)) == 1)
     }
 
     /// Sends one message to every connection; all share its memory. Returns how many accepted it.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn broadcast(&self, data: Uint8ArraySlice<'_>) -> u32 {
         let shared = Bytes::copy_from_slice(&data);
         let accepted = self.lanes.iter().filter(|(_, lane)| lane.send_shared(shared.clone())).count();
@@ -189,44 +189,44 @@ impl Source {
     }
 
     /// Asks for a record when everything sent before was handed to the kernel.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn mark(&self, slot: u32, mark: u32) {
         self.lane(slot).iter().for_each(|lane| lane.mark(&self.inlet, mark));
     }
 
     /// Stops reading soon; what was received already still comes.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn pause(&self, slot: u32) {
         self.lane(slot).iter().for_each(|lane| lane.pause());
     }
 
     /// Goes on reading.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn resume(&self, slot: u32) {
         self.lane(slot).iter().for_each(|lane| lane.resume());
     }
 
     /// Ends this side's half of the stream.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn finish(&self, slot: u32) {
         self.lane(slot).iter().for_each(|lane| lane.finish());
     }
 
     /// Ends the connection when what was sent has left. False if there is none yet, and nothing that one would send: no
     /// end has to be waited for.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn close(&self, slot: u32) -> bool {
         self.lane(slot).is_some_and(|lane| lane.end(Ending::Close))
     }
 
     /// Ends the connection at once.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn abort(&self, slot: u32) {
         self.lane(slot).iter().for_each(|lane| lane.cut());
     }
 
     /// Keying material of the connection's TLS session. Asks the shard and waits for it, some 50 µs, at most a second.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn export_keying_material(
         &self,
         slot: u32,
@@ -241,15 +241,21 @@ impl Source {
         answer.recv_timeout(EXPORT_TIMEOUT).ok().flatten().map(Buffer::from)
     }
 
+    /// Whether this side cut the connection because too much was queued.
+    #[napi(catch_unwind)]
+    pub fn is_cut(&self, slot: u32) -> bool {
+        self.lane(slot).is_some_and(|lane| lane.fault().is_some())
+    }
+
     /// Ends a server: within `grace_ms` what is queued leaves.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn stop(&self, grace_ms: f64) {
         let grace = millis(Some(grace_ms)).unwrap_or_default();
         self.serving.iter().for_each(|serving| serving.stop(&self.inlet, grace));
     }
 
     /// Counters of a server as JSON; empty unless it runs.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn stats(&self) -> String {
         let Some(telemetry) = self.serving.as_ref().and_then(|serving| serving.telemetry()) else {
             return "{}".to_owned();

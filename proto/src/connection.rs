@@ -296,9 +296,7 @@ impl Connection {
         let ending = self.is_write_ending();
         let transmit = match &mut self.secure {
             None => self.outbox.poll_transmit(bytes_max, local),
-            Some(secure) => {
-                secure.poll_transmit(&mut self.outbox, bytes_max, ending, local)
-            }
+            Some(secure) => secure.poll_transmit(&mut self.outbox, bytes_max, ending, local),
         };
         if self.is_open()
             && let Some(fault) = self.secure.as_ref().and_then(|secure| secure.filter.fault())

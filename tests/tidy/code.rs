@@ -25,7 +25,9 @@ fn unsafety(file: &File) -> Vec<Complaint> {
     }
     let code = code_only(&file.text);
     let found = words(&code).filter(|(_, word)| *word == "unsafe");
-    found.map(|(line, _)| format!("{}:{line}: unsafe outside engine/src/sys and node/src/sys.rs", file.path)).collect()
+    found
+        .map(|(line, _)| format!("{}:{line}: unsafe outside engine/src/sys and node/src/sys.rs", file.path))
+        .collect()
 }
 
 /// Nothing is left for later and no debugging aid stays behind.
@@ -107,7 +109,10 @@ mod tests {
     #[test]
     fn unsafe_code_is_found_outside_its_place_only() {
         let code = &["fn f() { uns", "afe { g() } }"].concat();
-        assert_eq!(unsafety(&sample("src/a.rs", code)), ["src/a.rs:1: unsafe outside engine/src/sys and node/src/sys.rs"]);
+        assert_eq!(
+            unsafety(&sample("src/a.rs", code)),
+            ["src/a.rs:1: unsafe outside engine/src/sys and node/src/sys.rs"]
+        );
         assert!(unsafety(&sample("engine/src/sys/a.rs", code)).is_empty());
         assert!(unsafety(&sample("src/a.rs", "#![forbid(unsafe_code)] // unsafe\n\"unsafe\"")).is_empty());
     }
