@@ -11,6 +11,7 @@ import { fileURLToPath } from "node:url";
 
 import { PLATFORMS } from "./platforms.mjs";
 
+const LICENCES = ["LICENSE-APACHE", "LICENSE-MIT"];
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const [directory] = process.argv.slice(2);
 if (directory === undefined) throw new Error("usage: node scripts/pack.mjs DIRECTORY");
@@ -21,9 +22,10 @@ function pack(name, content, files) {
   const stage = join(out, "stage", name);
   rmSync(stage, { recursive: true, force: true });
   mkdirSync(stage, { recursive: true });
-  writeFileSync(join(stage, "package.json"), `${JSON.stringify(content, null, 2)}\n`);
+  const complete = { ...content, files: [...content.files, ...LICENCES] };
+  writeFileSync(join(stage, "package.json"), `${JSON.stringify(complete, null, 2)}\n`);
   for (const [from, to] of files) cpSync(from, join(stage, to), { recursive: true });
-  for (const licence of ["LICENSE-APACHE", "LICENSE-MIT"]) copyFileSync(join(root, "..", licence), join(stage, licence));
+  for (const licence of LICENCES) copyFileSync(join(root, "..", licence), join(stage, licence));
   const listing = execSync(`npm pack --json --loglevel=error --pack-destination "${out}"`, { cwd: stage, encoding: "utf8" });
   const parsed = JSON.parse(listing);
   const [entry] = Array.isArray(parsed) ? parsed : Object.values(parsed);

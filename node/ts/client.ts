@@ -10,7 +10,7 @@ import { interfaceAddress, reconnectDelay, resolveClientOptions } from "./option
 import type { QWormholeClientOptions, ResolvedClientOptions } from "./options/client.js";
 import { errorOf } from "./transport/errors.js";
 import { Incoming } from "./transport/incoming.js";
-import type { MessageBatch } from "./transport/batch.js";
+import { MessageBatch } from "./transport/batch.js";
 import type { MessagesOptions } from "./transport/message-queue.js";
 import { HIGH_WATER_MARK, Outlet } from "./transport/outlet.js";
 import { PendingSends } from "./transport/pending-sends.js";
@@ -90,6 +90,7 @@ export class QWormholeClient<T = Buffer> extends TypedEmitter<QWormholeClientEve
   private state: State = "idle";
   private attempt: Attempt | undefined;
   private connecting: { promise: Promise<void>; settle: (error?: Error) => void } | undefined;
+  private roomAhead: Promise<void> | undefined;
   private timer: NodeJS.Timeout | undefined;
   private heartbeat: NodeJS.Timeout | undefined;
   private failures = 0;
@@ -153,10 +154,9 @@ export class QWormholeClient<T = Buffer> extends TypedEmitter<QWormholeClientEve
       });
       this.connecting = { promise, settle };
       if (this.state !== "connecting") this.open();
+      return this.untilAborted(promise, signal);
     }
-    const { promise } = this.connecting;
-    if (signal === undefined) return promise;
-    return this.untilAborted(promise, signal);
+    return this.untilAborted(this.connecting.promise, signal);
   }
 
   /**
@@ -427,16 +427,19 @@ export class QWormholeClient<T = Buffer> extends TypedEmitter<QWormholeClientEve
     return RESOLVED;
   }
 
+  /** One promise for everybody who waits: thousands may. */
   private room(): Promise<void> {
-    return new Promise((resolve) => {
+    this.roomAhead ??= new Promise((resolve) => {
       const done = (): void => {
         this.off("drain", done);
         this.off("close", done);
+        this.roomAhead = undefined;
         resolve();
       };
       this.on("drain", done);
       this.on("close", done);
     });
+    return this.roomAhead;
   }
 
   private startHeartbeat(): void {
@@ -449,7 +452,8 @@ export class QWormholeClient<T = Buffer> extends TypedEmitter<QWormholeClientEve
     this.heartbeat.unref();
   }
 
-  private async untilAborted(promise: Promise<void>, signal: AbortSignal): Promise<void> {
+  private async untilAborted(promise: Promise<void>, signal: AbortSignal | undefined): Promise<void> {
+    if (signal === undefined) return promise;
     try {
       await orAborted(promise, signal);
     } catch (error) {
@@ -462,12 +466,8 @@ export class QWormholeClient<T = Buffer> extends TypedEmitter<QWormholeClientEve
   }
 
   private tellData(slab: Buffer, start: number, ends: Uint32Array, first: number, last: number): void {
-    let from = start;
-    for (let i = first; i < last; i += 1) {
-      const end = ends[i] as number;
-      this.tell("data", Buffer.from(slab.subarray(from, end)));
-      from = end;
-    }
+    const batch = new MessageBatch(slab, start, ends, first, last);
+    batch.forEach((view) => this.tell("data", Buffer.from(view)));
   }
 
   private snapshot(attempt: Attempt, hadError: boolean): void {

@@ -86,4 +86,4 @@ export type { ServeOptions, StreamServer } from "./stream/serve.js";
 export type { ByteStream, StreamInfo } from "./stream/duplex.js";
 export type { StreamOptions } from "./stream/options.js";
 export type { ListenAddress, TlsInfo } from "./native/engine.js";
-export type { BackendOptions } from "./native/load.js";
+export type { Backend, BackendOptions } from "./native/load.js";

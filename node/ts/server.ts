@@ -282,7 +282,7 @@ export class QWormholeServer<T = Buffer> extends TypedEmitter<QWormholeServerEve
     this.tell("connection", client.connection);
     if (this.options.given.emitHandshakeMessages && conn.info.handshake !== undefined) this.tellHandshake(client, conn);
     for (const message of held) client.incoming.take(message, 0, Uint32Array.of(message.length), 0, 1);
-    if (waited) conn.resume();
+    if (waited && !this.shared.isShut) conn.resume();
   }
 
   private tellHandshake(client: Client<T>, conn: Connection): void {
@@ -330,7 +330,10 @@ export class QWormholeServer<T = Buffer> extends TypedEmitter<QWormholeServerEve
   }
 
   private valve(what: "pause" | "resume"): void {
-    for (const conn of this.listener?.connections.values() ?? []) conn[what]();
+    for (const conn of this.listener?.connections.values() ?? []) {
+      // Nobody reads from a client that is not let in yet.
+      if (what === "pause" || (conn.data as Client<T>).held === undefined) conn[what]();
+    }
   }
 
   private snapshot(connection: ServerConnection, hadError: boolean, why: CloseReason): void {

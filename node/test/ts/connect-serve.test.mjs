@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect as netConnect } from "node:net";
-import { test } from "node:test";
+import { test } from "./support/timed.mjs";
 
 import { createPubSub } from "@graphql-yoga/subscription";
 import { TopicEvent, connect, createEventHub, createEventTarget, serve } from "qwormhole";

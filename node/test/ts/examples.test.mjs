@@ -14,9 +14,12 @@ const SAYS = {
   "echo.mjs": /^echo: hello\n$/,
   "handshake.mjs": /accepted: \{ service: 'billing' \}\nrefused: E_INVALID_HANDSHAKE\n$/,
   "ml.mjs": /^6 numbers, mean 45\.7, steady\n$/,
+  "priorities.mjs": /^urgent, usual, late\ntrue\n$/,
   "pub-sub.mjs": /^\{ text: 'hello' \}\n$/,
+  "reconnect.mjs": /^attempt 1 in 50 ms\nkept while nobody listened\n$/,
   "runtime.mjs": /^hello\n$/,
   "streams.mjs": /^8890 characters came from port \d+\n$/,
+  "tls.mjs": /^TLSv1\.3, example\/1\nnobody else reads this\n$/,
 };
 
 test("every example is known here", () => {

@@ -53,6 +53,23 @@ test("the process ends by itself when everything is closed, and not before", asy
   assert.equal((await script(code)).stdout, "hello\nclosed\n");
 });
 
+test("a listener that throws is an uncaught exception and does not take the next messages with it", async () => {
+  const code = `import { QWormholeServer, QWormholeClient } from "qwormhole";
+    process.on("uncaughtException", (error) => console.log("uncaught", error.message));
+    const server = new QWormholeServer({ host: "127.0.0.1" });
+    const { port } = await server.listen();
+    const client = new QWormholeClient({ port });
+    server.on("message", ({ data }) => {
+      console.log(String(data));
+      if (String(data) === "a") throw new Error("mine");
+      if (String(data) === "c") { void client.disconnect(); void server.close(); }
+    });
+    await client.connect();
+    client.sendMany(["a", "b", "c"]);`;
+  const { stdout } = await script(code);
+  assert.deepEqual(stdout.trim().split("\n").sort(), ["a", "b", "c", "uncaught mine"]);
+});
+
 test("unref lets the process end although everything is open", async () => {
   const code = `import { QWormholeServer, QWormholeClient } from "qwormhole";
     const server = new QWormholeServer({ host: "127.0.0.1" });

@@ -7,7 +7,7 @@ import { connect as netConnect, createServer as createNetServer } from "node:net
 import { join } from "node:path";
 import { Duplex, Readable, Transform, Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { test } from "node:test";
+import { test } from "./support/timed.mjs";
 
 import { connect, serve } from "qwormhole";
 
@@ -103,7 +103,7 @@ for (const [name, world] of WORLDS) {
     const { client, server } = await world(t);
     const chunk = Buffer.alloc(64 * 1024);
     let written = 0;
-    for (let turns = 0; turns < 50; turns += 1) {
+    for (let turns = 0; turns < 5_000; turns += 1) {
       while (client.write(chunk)) written += 1;
       written += 1;
       const drained = once(client, "drain").then(() => true);

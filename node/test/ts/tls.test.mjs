@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { test } from "node:test";
+import { test } from "./support/timed.mjs";
 import { connect as tlsConnect } from "node:tls";
 
 import { connect, createHandshakeSigner, serve } from "qwormhole";

@@ -32,8 +32,8 @@ export function isNativeAvailable(): boolean {
 
 /** Switches of QWormhole's that chose between JavaScript and native code, and ours between drivers. */
 export interface BackendOptions {
-  /** `io_uring` or `tokio`; default `auto`, which tries io_uring first. */
-  readonly backend?: "auto" | "io_uring" | "tokio";
+  /** Default: `QWORMHOLE_BACKEND`, else `auto`, which tries io_uring first. */
+  readonly backend?: Backend;
   /** True selects the portable driver, `tokio`: there is no implementation in JavaScript. */
   readonly forceTs?: boolean;
   /** False selects the portable driver. Default true. */
@@ -42,11 +42,14 @@ export interface BackendOptions {
   readonly detectNative?: boolean;
 }
 
-/** The driver that options and environment ask for; says once, under `NODE_DEBUG=qwormhole`, if an old switch decided. */
-export function chosenBackend(options: BackendOptions): "auto" | "io_uring" | "tokio" {
+/** A driver by name, or whichever works. */
+export type Backend = "auto" | "io_uring" | "tokio";
+
+/** The driver that options and QWormhole's variables ask for, `undefined` if none of them does; says once, under `NODE_DEBUG=qwormhole`, if an old switch decided. */
+export function chosenBackend(options: BackendOptions): Backend | undefined {
   if (options.backend !== undefined) return options.backend;
   const old = legacySwitch(options);
-  if (old === undefined) return "auto";
+  if (old === undefined) return undefined;
   if (!told.has(old)) {
     told.add(old);
     const text = `${old} selects the portable backend, tokio; io_uring is not tried`;
@@ -56,9 +59,10 @@ export function chosenBackend(options: BackendOptions): "auto" | "io_uring" | "t
   return "tokio";
 }
 
-/** The name of the driver that an `auto` or named choice comes to. */
-export function backendKind(chosen: "auto" | "io_uring" | "tokio"): "io_uring" | "tokio" {
-  return chosen === "auto" ? engine().backend().kind : chosen;
+/** The driver that a choice comes to. */
+export function backendKind(chosen: Backend | undefined): "io_uring" | "tokio" {
+  const { kind } = engine().backend();
+  return chosen === undefined || chosen === "auto" ? kind : chosen;
 }
 
 function legacySwitch(options: BackendOptions): string | undefined {

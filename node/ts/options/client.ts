@@ -147,9 +147,10 @@ export function resolveClientOptions<T>(given: QWormholeClientOptions<T>): Resol
 /** What native connections and listeners have in common. */
 export function sharedNative<T>(given: SharedOptions<T>, tls: TlsOptions | undefined): ConnectOptions {
   const { maxFrameLength, rateLimitBytesPerSec, rateLimitBurstBytes } = given;
+  const backend = chosenBackend(given);
   return {
     framing: isFramed(given.framing) ? "length-prefixed" : "none",
-    backend: chosenBackend(given),
+    ...(backend === undefined ? {} : { backend }),
     maxFrameLength: count("maxFrameLength", maxFrameLength ?? 0),
     keepAlive: given.keepAlive ?? true,
     keepAliveDelayMs: count("keepAliveDelayMs", given.keepAliveDelayMs ?? 30_000),

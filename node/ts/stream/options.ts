@@ -27,10 +27,11 @@ export function nativeStream(
   secure: boolean,
 ): { native: CommonOptions; highWaterMark: number; allowHalfOpen: boolean } {
   const highWaterMark = count("highWaterMark", options.highWaterMark ?? STREAM_HIGH_WATER_MARK);
+  const backend = chosenBackend(options);
   const tls = resolveTls(role, secure ? { ...options.tls, enabled: true } : options.tls);
   const native: CommonOptions = {
     framing: "none",
-    backend: chosenBackend(options),
+    ...(backend === undefined ? {} : { backend }),
     // The peer's end is told in any case; whether this end then ends, too, is the Duplex's decision.
     allowHalfOpen: true,
     keepAlive: options.keepAlive ?? true,
