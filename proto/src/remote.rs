@@ -320,7 +320,7 @@ impl Sender {
 
     /// Ends this side's half of the stream once what was accepted has left; nothing more is accepted. Messages of the
     /// peer still arrive, and the connection ends when the peer ends its half: what a half-close of TCP is. A peer that
-    /// never ends is left to [`Sender::close`].
+    /// never ends is left to [`Sender::close`]. Over TLS nothing is received after one's own end.
     pub fn finish(&self) {
         self.0.refuse(CloseReason::Local);
         self.0.request(FINISH);

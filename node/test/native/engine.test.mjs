@@ -1,6 +1,7 @@
 // The interface that the package is built on: batches, marks, half-close, unix sockets. See NATIVE.md.
 import assert from 'node:assert/strict';
 import net from 'node:net';
+import { generateKeyPairSync } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -249,7 +250,9 @@ test('a client made natively shakes hands, signed too', async () => {
   }, client.sink);
   conn.send('behind it');
   const [, , info] = await server.next('open');
-  assert.deepEqual(info.handshake, { version: '3', tags: { role: 'worm', n: 2 } });
+  const { payload, ...handshake } = info.handshake;
+  assert.deepEqual(handshake, { version: '3', tags: { role: 'worm', n: 2 } });
+  assert.equal(payload, '{"type":"handshake","version":"3","tags":{"role":"worm","n":2}}');
   assert.equal(String((await server.next('message'))[2]), 'behind it');
   conn.close();
   const wrong = engine.connect({ host: '127.0.0.1', port: server.address.port, handshake: { protocolVersion: '4' } }, {});
@@ -257,6 +260,14 @@ test('a client made natively shakes hands, signed too', async () => {
   assert.deepEqual([why.message, why.admitted], ['Protocol version mismatch', true]);
   wrong.abort();
   await server.stop();
+  const strict = await listen({ protocolVersion: '3', requireSigned: true });
+  const secretKey = generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'der' }).toString('base64');
+  const signed = engine.connect({
+    host: '127.0.0.1', port: strict.address.port, handshake: { protocolVersion: '3', signer: { secretKey } },
+  }, {});
+  assert.match((await strict.next('open'))[2].handshake.negHash, /^[0-9a-f]{64}$/);
+  signed.abort();
+  await strict.stop();
 });
 
 test('a throw in one callback keeps nothing from the others', async () => {
