@@ -1,115 +1,97 @@
-// This module: its batches, a callback per message over them, and the drop-in classes as a framing layer uses them.
-import { TcpClientWrapper, QWormholeServerWrapper, engine } from '../../test/native/support/module.mjs';
+// Ours, three ways: the batch API, the event API, and the drop-in classes used as QWormhole uses them.
+import { createRequire } from "node:module";
 
-const QUEUE_BYTES = 1 << 20;
+import { QWormholeClient, QWormholeServer } from "qwormhole";
 
-/** Calls `message` with a view of each message of a batch. */
-const each = (message) => (conn, slab, start, ends, first, last) => {
-  const { buffer, byteOffset } = slab;
-  for (let i = first; i < last; i += 1) {
-    message(Buffer.from(buffer, byteOffset + start, ends[i] - start), conn);
-    start = ends[i];
+import { createParser } from "./framing.mjs";
+
+async function serve({ echo, onMessage, each }) {
+  const server = new QWormholeServer({ host: "127.0.0.1", port: 0, maxBackpressureBytes: 256 << 20 });
+  if (each === "batch") {
+    server.on("batch", ({ client, messages }) => {
+      messages.forEach(onMessage);
+      if (echo) client.sendMany(messages.toArray());
+    });
+  } else {
+    server.on("message", ({ client, data }) => {
+      onMessage(data);
+      if (echo) void client.send(data);
+    });
   }
-};
+  const { port } = await server.listen();
+  return { port, close: () => server.close(0) };
+}
 
-/** Calls `touch(slab, from, to)`: no object per message. */
-const batch = (touch) => (conn, slab, start, ends, first, last) => {
-  for (let i = first; i < last; i += 1) {
-    touch(slab, start, ends[i]);
-    start = ends[i];
-  }
-};
-
-function system(batches) {
+async function connect({ port, onMessage, each }) {
+  const client = new QWormholeClient({ host: "127.0.0.1", port, reconnect: { enabled: false } });
+  if (each === "batch") client.on("batch", (batch) => batch.forEach(onMessage));
+  else client.on("message", onMessage);
+  await client.connect();
+  let list = [];
   return {
-    async serve({ message, touch, echo }) {
-      let messages = batches && !echo ? batch(touch) : each(message);
-      if (echo) {
-        messages = each((body, conn) => {
-          message(body);
-          conn.send(body);
-        });
-      }
-      return new Promise((resolve, reject) => {
-        const listener = engine.listen({ host: '127.0.0.1', port: 0 }, {
-          messages,
-          listening: ({ port }) => resolve({ port, close: () => listener.stop(0) }),
-          failed: (text) => reject(new Error(text)),
-        });
-      });
+    send(payload, count) {
+      if (list.length !== count || list[0] !== payload) list = new Array(count).fill(payload);
+      client.sendMany(list);
+      return client.queuedBytes > HIGH_WATER_MARK ? client.flush() : undefined;
     },
-
-    async connect({ port, message }) {
-      let drained = () => {};
-      let mark = 0;
-      const conn = await new Promise((resolve, reject) => {
-        engine.connect({ host: '127.0.0.1', port }, {
-          open: resolve,
-          messages: each(message),
-          flushed: (_, reached) => reached === mark && drained(),
-          close: (_, why) => reject(new Error(why.message)),
-        });
-      });
-      return {
-        burst(body, n) {
-          for (let i = 0; i < n; i += 1) conn.send(body);
-          if (conn.queuedBytes < QUEUE_BYTES) return undefined;
-          mark = conn.mark();
-          return new Promise((resolve) => {
-            drained = resolve;
-          });
-        },
-        close: () => conn.abort(),
-      };
-    },
+    close: () => client.disconnect(),
   };
 }
 
-export const batches = system(true);
-export const events = system(false);
+export const batch = {
+  name: "qwormhole",
+  serve: (options) => serve({ ...options, each: "batch" }),
+  connect: (options) => connect({ ...options, each: "batch" }),
+};
 
+export const event = {
+  name: "qwormhole-event",
+  serve: (options) => serve({ ...options, each: "message" }),
+  connect: (options) => connect({ ...options, each: "message" }),
+};
+
+/** The raw pipe of the drop-in contract, framed in JavaScript: 64 buffers that carry their header, per call. */
 export const dropIn = {
-  async serve({ message, echo }) {
-    const server = new QWormholeServerWrapper({ host: '127.0.0.1', port: 0 });
-    server.emit = (name, event) => {
-      if (name !== 'message') return;
-      message(event.data);
-      if (echo) server.sendTo(event.client.id, event.data);
+  name: "qwormhole-drop-in",
+  async serve({ echo, onMessage }) {
+    const { QWormholeServerWrapper } = nativeModule();
+    const server = new QWormholeServerWrapper({ host: "127.0.0.1", port: 0 });
+    server.emit = (name, payload) => {
+      if (name !== "message") return;
+      onMessage(payload.data);
+      if (echo) server.sendTo(payload.client.id, payload.data);
     };
     const { port } = await server.listen();
     return { port, close: () => server.close() };
   },
-
-  async connect({ port, message }) {
+  async connect({ port, onMessage }) {
+    const { TcpClientWrapper } = nativeModule();
     const client = new TcpClientWrapper();
-    let rest = Buffer.alloc(0);
-    await new Promise((resolve, reject) => {
-      client.setEventHandler((event) => {
-        if (event.type === 'connect') resolve();
-        if (event.type === 'error') reject(new Error(event.error));
-        if (event.type !== 'data') return;
-        rest = rest.length === 0 ? event.data : Buffer.concat([rest, event.data]);
-        while (rest.length >= 4 && rest.length >= 4 + rest.readUInt32BE()) {
-          const end = 4 + rest.readUInt32BE();
-          message(rest.subarray(4, end));
-          rest = rest.subarray(end);
-        }
+    const parse = createParser(onMessage);
+    const connected = new Promise((resolve, reject) => {
+      client.setEventHandler((told) => {
+        if (told.type === "connect") resolve();
+        if (told.type === "data") parse(told.data);
+        if (told.type === "error") reject(new Error(told.error));
       });
-      client.connect('127.0.0.1', port);
     });
-    let framed = null;
+    client.connect({ host: "127.0.0.1", port, useTls: false });
+    await connected;
     return {
-      // The contract has no way to tell a sender to wait: the receiver's share of the thread does, or the queue's cap.
-      burst(body, n) {
-        if (framed === null) {
-          framed = Buffer.allocUnsafe(4 + body.length);
-          framed.writeUInt32BE(body.length);
-          framed.set(body, 4);
-        }
-        for (let sent = 0; sent < n; sent += 64) client.sendMany(Array(Math.min(64, n - sent)).fill(framed));
+      send(payload, count) {
+        const framed = Buffer.allocUnsafe(payload.length + 4);
+        framed.writeUInt32BE(payload.length, 0);
+        payload.copy(framed, 4);
+        for (let left = count; left > 0; left -= 64) client.sendMany(new Array(Math.min(64, left)).fill(framed));
         return undefined;
       },
       close: () => client.close(),
     };
   },
 };
+
+function nativeModule() {
+  return createRequire(import.meta.url)("../../dist/cjs/loader.cjs").load();
+}
+
+const HIGH_WATER_MARK = 1 << 20;
