@@ -156,15 +156,6 @@ impl ServerBuilder {
         self
     }
 
-    /// Whether a connection may go on sending after its peer ended the other direction. Default false: what is
-    /// queued then still leaves and the connection closes. With true, `Handler::on_peer_end` decides, which closes
-    /// by default; a [`Connection`](crate::Connection) sees the end of its messages and sends until it is closed
-    /// or dropped. A peer that vanishes meanwhile is noticed when something is sent to it.
-    pub fn allow_half_open(mut self, allow: bool) -> Self {
-        self.options.config.allow_half_open = allow;
-        self
-    }
-
     /// Calls `callback` with the server's counters every `interval` in which they changed, and a last time when
     /// the server has ended. It runs on a thread of its own, one per server, which ends with the server:
     /// dropping the server waits for a call under way. Panics are contained. `interval` must be above zero; 1 s

@@ -79,6 +79,15 @@ macro_rules! shared_options {
             self
         }
 
+        /// Whether a connection may go on sending after its peer ended the other direction. Default false: what is
+        /// queued then still leaves and the connection closes. With true, `Handler::on_peer_end` decides, which closes
+        /// by default; a [`Connection`](crate::Connection) sees the end of its messages and sends until it is closed
+        /// or dropped. A peer that vanishes meanwhile is noticed when something is sent to it.
+        pub fn allow_half_open(mut self, allow: bool) -> Self {
+            self.options.config.allow_half_open = allow;
+            self
+        }
+
         /// What happens when a message finds its connection's outbox full. Default:
         /// [`OverflowPolicy::Refuse`](crate::OverflowPolicy::Refuse).
         pub fn overflow(mut self, policy: $crate::OverflowPolicy) -> Self {

@@ -152,6 +152,10 @@ impl Binding<'_> {
         if domain == Domain::IPV6 {
             socket.set_only_v6(!dual_stack)?;
         }
+        #[cfg(target_os = "linux")]
+        if self.options.reuse_port {
+            socket.set_reuse_port(true)?;
+        }
         // Elsewhere it would let two servers share a port by accident.
         if cfg!(unix) {
             socket.set_reuse_address(true)?;

@@ -39,6 +39,21 @@ fn a_second_server_on_the_port_is_told_so() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn servers_that_agree_on_it_share_a_port() {
+    let (mut options, limits) = (SocketOptions::default(), Limits::default());
+    options.reuse_port = true;
+    let bind = |text: &str, options: &SocketOptions| {
+        let targets = vec![Target::Address(text.parse().unwrap())];
+        Binding { shards: 1, unix_mode: None, options, limits: &limits }.bind(targets)
+    };
+    let bound = bind("127.0.0.1:0", &options).unwrap();
+    let text = format!("127.0.0.1:{}", port(&bound));
+    let _second = bind(&text, &options).unwrap();
+    assert_eq!(kind(bind(&text, &SocketOptions::default())), io::ErrorKind::AddrInUse, "one that does not");
+}
+
+#[test]
 fn localhost_listens_on_all_its_addresses_with_one_port() {
     let bound = bind_all(&["localhost:0"], 2).unwrap();
     for address in &bound.addrs {

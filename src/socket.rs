@@ -32,6 +32,10 @@ pub struct SocketOptions {
     /// each connection; addresses of the peer that it has no family for are not tried. Not used when `local_addr`
     /// is set. Servers ignore it. Default `None`.
     pub interface: Option<String>,
+    /// Lets other processes of the same user listen on a server's TCP port too, as long as all of them say so; the
+    /// system spreads connections over them (`SO_REUSEPORT`). Linux only; elsewhere, and for clients, it changes nothing.
+    /// Default false: a second server on the port is an error.
+    pub reuse_port: bool,
 }
 
 impl Default for SocketOptions {
@@ -43,6 +47,7 @@ impl Default for SocketOptions {
             send_buffer_bytes: None,
             local_addr: None,
             interface: None,
+            reuse_port: false,
         }
     }
 }

@@ -104,7 +104,7 @@ impl Fanout {
 impl Broadcast {
     /// Puts the message into the connection's outbox, or does what its policy says.
     pub(crate) fn offer(&self, conn: &mut Connection, local: &mut ShardLocal) {
-        if !conn.is_open() || self.except == Some(conn.id) {
+        if !conn.is_sendable() || self.except == Some(conn.id) {
             return;
         }
         let Connection { outbox, config, .. } = &mut *conn;

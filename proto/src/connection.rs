@@ -7,6 +7,7 @@ use crate::close::{Action, CloseReason, Phase};
 use crate::config::{Config, OverflowPolicy};
 use crate::decoder::Decoder;
 use crate::error::{SendError, SendErrorKind};
+use crate::finishing::WriteEnd;
 use crate::heartbeat::Pulse;
 use crate::held::Held;
 use crate::id::ConnId;
@@ -49,6 +50,8 @@ pub struct Connection {
     eof: bool,
     /// The handler was told of the end of input and keeps its own side.
     half_open: bool,
+    /// How far this side's half is from its end, while the connection is open.
+    pub(crate) write_end: WriteEnd,
     discarded_bytes: u64,
     frame_clock: Option<FrameClock>,
     stalled_since: Option<Time>,
@@ -87,6 +90,7 @@ impl Connection {
             pauses: 0,
             eof: false,
             half_open: false,
+            write_end: WriteEnd::Open,
             discarded_bytes: 0,
             frame_clock: None,
             stalled_since: None,
@@ -125,6 +129,11 @@ impl Connection {
     /// Whether messages flow, that is, no end has begun.
     pub const fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open)
+    }
+
+    /// Whether the handler was told of the peer's end and keeps this side's half.
+    pub(crate) const fn is_half_open(&self) -> bool {
+        self.half_open && self.is_open()
     }
 
     /// Whether messages may be handed to the handler now.
@@ -214,7 +223,7 @@ impl Connection {
             let reason = match cut {
                 Some(fault) => CloseReason::Tls(fault),
                 None if truncated || self.decoder.is_mid_frame() => CloseReason::PeerTruncated,
-                None if may_stay => {
+                None if may_stay && self.write_end == WriteEnd::Open => {
                     return !std::mem::replace(&mut self.half_open, true);
                 }
                 None => CloseReason::PeerClosed,
@@ -227,13 +236,14 @@ impl Connection {
     /// What the driver must do next to end the connection, each action once.
     pub(crate) fn poll_action(&mut self, now: Time) -> Option<Action> {
         match self.phase {
+            Phase::Open => self.take_finish().then_some(Action::ShutdownWrite),
             Phase::Flushing { .. } if self.is_flushed() && self.eof => {
                 self.phase = Phase::Reported;
                 Some(Action::Close)
             }
             Phase::Flushing { .. } if self.is_flushed() => {
                 self.phase = Phase::Lingering { deadline: now + self.config.limits.linger_timeout };
-                Some(Action::ShutdownWrite)
+                (self.write_end != WriteEnd::Told).then_some(Action::ShutdownWrite)
             }
             Phase::Closed => {
                 self.phase = Phase::Reported;
@@ -283,12 +293,10 @@ impl Connection {
             return None;
         }
         let bytes_max = self.config.limits.transmit_bytes_max.min(local.slicer.bytes());
+        let ending = self.is_write_ending();
         let transmit = match &mut self.secure {
             None => self.outbox.poll_transmit(bytes_max, local),
-            Some(secure) => {
-                let ending = matches!(self.phase, Phase::Flushing { .. });
-                secure.poll_transmit(&mut self.outbox, bytes_max, ending, local)
-            }
+            Some(secure) => secure.poll_transmit(&mut self.outbox, bytes_max, ending, local),
         };
         if self.is_open()
             && let Some(fault) = self.secure.as_ref().and_then(|secure| secure.filter.fault())
@@ -321,7 +329,7 @@ impl Connection {
         self.remote.get_or_insert_with(make).clone()
     }
 
-    fn is_flushed(&self) -> bool {
+    pub(crate) fn is_flushed(&self) -> bool {
         self.outbox.is_idle() && self.secure.as_ref().is_none_or(|secure| secure.is_flushed())
     }
 
@@ -400,7 +408,7 @@ impl Connection {
         let config = self.config.clone();
         let (Some(heartbeat), Some(pulse)) = (&config.heartbeat, &mut self.pulse) else { return };
         pulse.advance(local.now, heartbeat.interval);
-        if pulse.unsent {
+        if pulse.unsent || self.write_end != WriteEnd::Open {
             return;
         }
         let accepted = heartbeat.payload.with_bytes(local.unix_ms(), |payload| {

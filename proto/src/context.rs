@@ -52,15 +52,15 @@ impl Context<'_> {
     /// What most messages need: a copy behind the last one.
     #[inline]
     fn send_quick(&mut self, payload: &[u8]) -> bool {
-        let accepted = self.conn.close_reason().is_none() && self.conn.outbox.push_quick(payload);
+        let accepted = self.conn.is_sendable() && self.conn.outbox.push_quick(payload);
         self.conn.stats.messages_out += u64::from(accepted);
         self.local.stats.messages_out += u64::from(accepted);
         accepted
     }
 
     fn send_slow<P: Payload>(&mut self, priority: Priority, payload: P) -> Result<(), SendError<P>> {
-        if let Some(reason) = self.conn.close_reason() {
-            return Err(SendError { kind: SendErrorKind::Closed(reason.clone()), payload });
+        if !self.conn.is_sendable() {
+            return Err(SendError { kind: SendErrorKind::Closed(self.conn.refusal()), payload });
         }
         if let Err(refused) = self.conn.outbox.push(&self.conn.config, priority, payload, self.local) {
             self.conn.note_output(self.local.now, false);
@@ -91,8 +91,8 @@ impl Context<'_> {
     }
 
     fn reply_slow<P: Payload>(&mut self, payload: P) -> Result<(), SendError<P>> {
-        if let Some(reason) = self.conn.close_reason() {
-            return Err(SendError { kind: SendErrorKind::Closed(reason.clone()), payload });
+        if !self.conn.is_sendable() {
+            return Err(SendError { kind: SendErrorKind::Closed(self.conn.refusal()), payload });
         }
         self.conn.outbox.push_over(&self.conn.config, Priority::DEFAULT, payload, self.local)?;
         self.conn.stats.messages_out += 1;

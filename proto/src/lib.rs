@@ -30,6 +30,7 @@ mod driver;
 mod encoder;
 mod endpoint;
 mod error;
+mod finishing;
 mod handler;
 pub mod handshake;
 mod heartbeat;

@@ -15,6 +15,7 @@ use crate::outbox::{Outbox, check_len, wire_len};
 use crate::payload::Payload;
 use crate::priority::Priority;
 use crate::queue::FrameQueue;
+use crate::tls::TlsExporter;
 use crate::waiter::{Interest, Waiter, Waiters};
 
 /// The way into a shard: a bounded mailbox and, if the shard sleeps, a wake-up.
@@ -53,6 +54,13 @@ pub(crate) struct Staged {
     flush_passed: u64,
     pub(crate) flushed: u64,
     pub(crate) waiters: Waiters,
+    exports: Vec<Export>,
+}
+
+/// Somebody asks for keying material.
+pub(crate) struct Export {
+    pub(crate) exporter: TlsExporter,
+    pub(crate) done: Box<dyn FnOnce(Option<Vec<u8>>) + Send>,
 }
 
 /// What a shard finds when it looks at a posted connection.
@@ -60,6 +68,8 @@ pub(crate) struct Staged {
 pub(crate) struct Requests {
     pub(crate) close: bool,
     pub(crate) abort: bool,
+    pub(crate) finish: bool,
+    pub(crate) export: bool,
     pub(crate) resume: bool,
     /// A message found no room, and that ends a connection that is backed up.
     pub(crate) overflow: bool,
@@ -75,6 +85,8 @@ impl Remote {
         Requests {
             close: bits & CLOSE != 0,
             abort: bits & ABORT != 0,
+            finish: bits & FINISH != 0,
+            export: bits & EXPORT != 0,
             resume: bits & RESUME != 0,
             overflow: bits & OVERFLOW != 0,
         }
@@ -128,9 +140,16 @@ impl Remote {
         staged.closed.get_or_insert(reason);
         let unsent = mem::take(&mut staged.queue);
         let woken = staged.waiters.take_all();
+        let exports = mem::take(&mut staged.exports);
         drop(staged);
         drop(unsent);
+        exports.into_iter().for_each(|export| (export.done)(None));
         woken.into_iter().for_each(Waker::wake);
+    }
+
+    /// The keying material that others ask for.
+    pub(crate) fn take_exports(&self) -> Vec<Export> {
+        mem::take(&mut self.lock().exports)
     }
 
     /// Has the shard look at the connection, for nothing in particular.
@@ -155,6 +174,29 @@ impl Staged {
     /// Why nothing is accepted any more.
     pub(crate) fn refusal(&self) -> Option<&CloseReason> {
         self.closed.as_ref().or(self.ending.as_ref())
+    }
+
+    /// Stages one message.
+    #[inline]
+    fn accept<P: Payload>(
+        &mut self,
+        remote: &Remote,
+        priority: Priority,
+        payload: P,
+    ) -> Result<(), SendError<P>> {
+        let len = payload.as_bytes().len();
+        if let Err(kind) = check_len(&remote.config.limits, len) {
+            return Err(SendError { kind, payload });
+        }
+        if let Some(reason) = self.refusal() {
+            return Err(SendError { kind: SendErrorKind::Closed(reason.clone()), payload });
+        }
+        if !self.has_room(len, &remote.config) {
+            return Err(SendError { kind: SendErrorKind::Full, payload });
+        }
+        self.queue.push(remote.config.framing, priority, payload, &mut self.pool);
+        self.messages += 1;
+        Ok(())
     }
 
     /// Whether a message of `len` bytes is accepted now.
@@ -212,24 +254,47 @@ impl Sender {
         result
     }
 
+    /// Sends messages in order, as [`Sender::try_send_with`] does one, with one lock for all of them. `messages` must not
+    /// use this connection.
+    ///
+    /// # Errors
+    ///
+    /// How many were accepted, and what stood in the way of the next one, which is dropped; the rest is not looked at.
+    pub fn try_send_all<P: Payload>(
+        &self,
+        priority: Priority,
+        messages: impl IntoIterator<Item = P>,
+    ) -> Result<usize, (usize, SendErrorKind)> {
+        let remote = &*self.0;
+        let mut guard = remote.lock();
+        let staged = &mut *guard;
+        let was_empty = staged.queue.is_empty();
+        let before = staged.messages;
+        let mut refused = None;
+        for payload in messages {
+            if let Err(kind) = staged.accept(remote, priority, payload) {
+                refused = Some(kind.kind);
+                break;
+            }
+        }
+        let accepted = usize::try_from(staged.messages - before).unwrap_or(usize::MAX);
+        drop(guard);
+        if was_empty && accepted > 0 {
+            remote.request(0);
+        }
+        if refused == Some(SendErrorKind::Full) && remote.config.overflow == OverflowPolicy::Close {
+            remote.request(OVERFLOW);
+        }
+        refused.map_or(Ok(accepted), |kind| Err((accepted, kind)))
+    }
+
     /// Sends one message if there is room; no room has no consequences.
     pub(crate) fn offer<P: Payload>(&self, priority: Priority, payload: P) -> Result<(), SendError<P>> {
         let remote = &*self.0;
-        let len = payload.as_bytes().len();
-        if let Err(kind) = check_len(&remote.config.limits, len) {
-            return Err(SendError { kind, payload });
-        }
         let mut guard = remote.lock();
         let staged = &mut *guard;
-        if let Some(reason) = staged.refusal() {
-            return Err(SendError { kind: SendErrorKind::Closed(reason.clone()), payload });
-        }
-        if !staged.has_room(len, &remote.config) {
-            return Err(SendError { kind: SendErrorKind::Full, payload });
-        }
         let was_empty = staged.queue.is_empty();
-        staged.queue.push(remote.config.framing, priority, payload, &mut staged.pool);
-        staged.messages += 1;
+        staged.accept(remote, priority, payload)?;
         drop(guard);
         if was_empty {
             remote.request(0);
@@ -251,6 +316,34 @@ impl Sender {
     pub fn close(&self) {
         self.0.refuse(CloseReason::Local);
         self.0.request(CLOSE);
+    }
+
+    /// Ends this side's half of the stream once what was accepted has left; nothing more is accepted. Messages of the
+    /// peer still arrive, and the connection ends when the peer ends its half: what a half-close of TCP is. A peer that
+    /// never ends is left to [`Sender::close`]. Over TLS nothing is received after one's own end.
+    pub fn finish(&self) {
+        self.0.refuse(CloseReason::Local);
+        self.0.request(FINISH);
+    }
+
+    /// Derives keying material from the connection's TLS session, as [`TlsOptions::export_keying_material`] does for all
+    /// connections. `done` runs on the connection's shard and must not block; it gets `None` without TLS, when the
+    /// connection is over, for values that [`TlsExporter`] does not allow, or while 64 other requests wait.
+    ///
+    /// [`TlsOptions::export_keying_material`]: crate::TlsOptions::export_keying_material
+    pub fn export_keying_material(
+        &self,
+        exporter: TlsExporter,
+        done: impl FnOnce(Option<Vec<u8>>) + Send + 'static,
+    ) {
+        let mut staged = self.0.lock();
+        if staged.closed.is_some() || staged.exports.len() >= EXPORTS_MAX {
+            drop(staged);
+            return done(None);
+        }
+        staged.exports.push(Export { exporter, done: Box::new(done) });
+        drop(staged);
+        self.0.request(EXPORT);
     }
 
     /// Ends the connection at once.
@@ -280,6 +373,10 @@ const CLOSE: u8 = 2;
 const ABORT: u8 = 4;
 const RESUME: u8 = 8;
 const OVERFLOW: u8 = 16;
+const FINISH: u8 = 32;
+const EXPORT: u8 = 64;
+/// Requests for keying material that may wait.
+const EXPORTS_MAX: usize = 64;
 
 #[cfg(test)]
 #[path = "remote_tests.rs"]

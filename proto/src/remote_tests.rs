@@ -78,6 +78,27 @@ fn a_batch_is_posted_once() {
 }
 
 #[test]
+fn many_messages_are_sent_like_one() {
+    let mut config = Config::default();
+    config.limits.remote_bytes_max = 1000;
+    config.limits.max_send_frame_len = 500;
+    let (mut session, mut local, sender, port) = session(config);
+    let all = |messages: &[&[u8]]| sender.try_send_all(Priority::DEFAULT, messages.iter().copied());
+    assert_eq!(all(&[]), Ok(0));
+    assert_eq!(port.count(), 0);
+    assert_eq!(all(&[b"a", b"", b"bc"]), Ok(3));
+    assert_eq!(port.count(), 1);
+    let too_large = SendErrorKind::TooLarge { len: 501, limit: 500 };
+    assert_eq!(all(&[b"d", &[0; 501], b"e"]), Err((1, too_large)));
+    assert_eq!(all(&[&[0; 450], &[0; 450], &[0; 450]]).unwrap_err().1, SendErrorKind::Full);
+    session.handle_remote(&mut local);
+    let messages = local.stats.messages_out;
+    assert!((5..=6).contains(&messages), "{messages}");
+    sender.close();
+    assert_eq!(all(&[b"late"]), Err((0, SendErrorKind::Closed(CloseReason::Local))));
+}
+
+#[test]
 fn staged_bytes_are_bounded_and_a_waiting_task_is_woken_by_the_take_over() {
     let mut config = Config::default();
     config.limits.remote_bytes_max = 10_000;

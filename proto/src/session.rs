@@ -211,10 +211,16 @@ impl<H: Handler> Session<H> {
         if asked.resume {
             self.conn.resume(PAUSE_USER, local.now);
         }
-        self.take_staged(local, asked.close);
+        if asked.export {
+            self.export();
+        }
+        self.take_staged(local, asked.close || asked.finish);
         if asked.overflow && self.conn.remote_waits && self.conn.is_open() {
             self.conn.abort(CloseReason::Backpressure);
             return;
+        }
+        if asked.finish {
+            self.conn.begin_finish(local.now);
         }
         if asked.close {
             self.conn.begin_close(local.now, CloseReason::Local);

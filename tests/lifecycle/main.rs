@@ -6,6 +6,7 @@ mod support;
 mod admission;
 mod dropping;
 mod embedding;
+mod finishing;
 mod half_open;
 mod handles;
 mod interface;

@@ -4,6 +4,7 @@
 mod support;
 
 mod environment;
+mod exporting;
 mod handshake;
 mod hostile;
 mod node;

@@ -317,6 +317,13 @@ impl TlsFilter {
         }
     }
 
+    /// Keying material for whoever asks; `None` for values that no exporter may have, and before the handshake is
+    /// complete.
+    pub(crate) fn export_checked(&self, exporter: &TlsExporter) -> Option<Vec<u8>> {
+        exporter.check().ok()?;
+        self.export(exporter).ok()
+    }
+
     fn export(&self, exporter: &TlsExporter) -> Result<Vec<u8>, TlsFault> {
         let material = vec![0; exporter.length];
         let exported = self.connection.export_keying_material(

@@ -1,0 +1,3 @@
+exports.TcpClientWrapper = TcpClientWrapper;
+exports.QWormholeServerWrapper = QWormholeServerWrapper;
+exports.engine = engine;
