@@ -1,4 +1,4 @@
-// Clients and servers as the package sees them; see NATIVE.md.
+// Clients and servers as the package sees them; see docs/node-native.md.
 
 // Options as native code reads them: known keys of the right type, key material as text.
 const NUMBERS = ['maxFrameLength', 'keepAliveDelayMs', 'idleTimeoutMs', 'rateLimitBytesPerSec', 'rateLimitBurstBytes',

@@ -158,8 +158,8 @@ impl Context<'_> {
     /// here keeps at most the high watermark in memory, which is faster than filling the outbox until it refuses: what
     /// waits stays in the caches. `send` is not bound to it.
     #[inline]
-    pub const fn is_writable(&self) -> bool {
-        self.conn.is_open() && !self.conn.outbox.is_backed_up()
+    pub fn is_writable(&self) -> bool {
+        self.conn.is_sendable() && !self.conn.outbox.is_backed_up()
     }
 
     /// Wire bytes accepted and not yet taken by the kernel.

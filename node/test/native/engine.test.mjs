@@ -1,4 +1,4 @@
-// The interface that the package is built on: batches, marks, half-close, unix sockets. See NATIVE.md.
+// The interface that the package is built on: batches, marks, half-close, unix sockets. See docs/node-native.md.
 import assert from 'node:assert/strict';
 import net from 'node:net';
 import { generateKeyPairSync } from 'node:crypto';

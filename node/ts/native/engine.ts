@@ -1,5 +1,5 @@
 /**
- * What the native module offers, as described in `NATIVE.md`. Everything returns at once; outcomes arrive through
+ * What the native module offers, as described in `docs/node-native.md`. Everything returns at once; outcomes arrive through
  * sinks, in order, on the JavaScript thread.
  *
  * @internal
