@@ -18,7 +18,7 @@ use crate::inlet::{Content, Inlet, Kind, Part};
 use crate::lane::{Ending, Lane};
 use crate::options::millis;
 use crate::serving::Serving;
-use crate::sys::{bytes_mut, words_mut};
+use crate::sys::{PullTarget, pull_target};
 
 /// The native half of a client or a server. Internal: its methods trust the JavaScript that ships with them, and
 /// numbers that name no connection do nothing.
@@ -123,6 +123,10 @@ impl Source {
     /// into `heads` and the offset of its end into `ends`. Returns twice the number of records, plus 1 if more waits;
     /// or, negative, the size that a slab of its own must have for the next record. After an even result the next
     /// arrival wakes JavaScript.
+    ///
+    /// # Errors
+    ///
+    /// Arrays that overlap.
     #[napi(catch_unwind)]
     pub fn pull(
         &mut self,
@@ -130,9 +134,11 @@ impl Source {
         at: u32,
         mut heads: Uint32ArraySlice<'_>,
         mut ends: Uint32ArraySlice<'_>,
-    ) -> i64 {
-        let (heads, ends) = (words_mut(&mut heads), words_mut(&mut ends));
-        let mut room = Room { slab: bytes_mut(&mut slab), at: at as usize, heads, ends, count: 0 };
+    ) -> napi::Result<i64> {
+        let target = pull_target(&mut slab, &mut heads, &mut ends);
+        let target = target.ok_or_else(|| napi::Error::from_reason("slab, heads and ends must not overlap"))?;
+        let PullTarget { slab, heads, ends } = target;
+        let mut room = Room { slab, at: at as usize, heads, ends, count: 0 };
         let mut more = false;
         loop {
             if self.taken.is_empty() && !self.inlet.take(&mut self.taken) {
@@ -140,7 +146,7 @@ impl Source {
             }
             match self.pull_part(&mut room) {
                 Ok(()) => {}
-                Err(Stop::Need(bytes)) if room.count == 0 => return -(bytes as i64),
+                Err(Stop::Need(bytes)) if room.count == 0 => return Ok(-(bytes as i64)),
                 Err(_) => {
                     more = true;
                     break;
@@ -148,7 +154,7 @@ impl Source {
             }
         }
         self.inlet.resume_starved();
-        (room.count as i64) << 1 | i64::from(more)
+        Ok((room.count as i64) << 1 | i64::from(more))
     }
 
     /// Sends the messages of `slab` that end at `ends[first..last]`, the first of them beginning at `start`. Returns how

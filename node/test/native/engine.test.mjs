@@ -101,6 +101,19 @@ test('slabs are never written twice', async () => {
   await server.stop();
 });
 
+test('arrays that overlap are refused', async () => {
+  const server = await listen({});
+  const conn = engine.connect({ host: '127.0.0.1', port: server.address.port }, {});
+  const words = new Uint32Array(64);
+  const apart = new Uint32Array(8);
+  const overlapping = { message: 'slab, heads and ends must not overlap' };
+  assert.throws(() => conn.native.pull(new Uint8Array(words.buffer), 0, words, apart), overlapping);
+  assert.throws(() => conn.native.pull(new Uint8Array(words.buffer), 0, apart, words), overlapping);
+  assert.throws(() => conn.native.pull(new Uint8Array(64), 0, words, words.subarray(8)), overlapping);
+  conn.close();
+  await server.stop();
+});
+
 test('staged slabs are sent with one call, and copied', async () => {
   const server = await listen({});
   const conn = engine.connect({ host: '127.0.0.1', port: server.address.port }, {});
