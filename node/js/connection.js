@@ -21,6 +21,7 @@ class Connection {
     this.acknowledged = 0;
     this.finished = false;
     this.marks = [];
+    // Native code knows the first one, too: `FIRST_MARK`.
     this.nextMark = 1;
     this.ownMark = false;
     this.referenced = true;

@@ -14,6 +14,8 @@ const SLAB_BYTES = 64 * 1024;
 const SLAB_REST = 2048;
 // Records of one pull.
 const RECORDS = 4096;
+// What is left of a source after a pull: nothing, more, or more that others must be able to ask for first.
+const NOTHING = 0, MORE = 1, LATER = 2;
 // Pulls of one source before the others, and the event loop, get their turn.
 const PULLS = 6;
 
@@ -31,16 +33,15 @@ let depth = 0;
 const crossing = new Crossing(wake);
 
 function wake() {
-  let n;
-  do {
-    n = crossing.ready(readyIds);
-    // What the calls below change does not matter: numbers are looked up.
-    const ids = Array.from(readyIds.subarray(0, n));
-    for (const id of ids) {
-      const source = sources.get(id);
-      if (source !== undefined && !source.inBacklog) pullFrom(source);
-    }
-  } while (n === readyIds.length);
+  const n = crossing.ready(readyIds);
+  // Not now: a source that is named again has its turn after those who wait for what it told.
+  if (n === readyIds.length) setImmediate(wake);
+  // What the calls below change does not matter: numbers are looked up.
+  const ids = Array.from(readyIds.subarray(0, n));
+  for (const id of ids) {
+    const source = sources.get(id);
+    if (source !== undefined && !source.inBacklog) pullFrom(source);
+  }
 }
 
 function runBacklog() {
@@ -60,7 +61,9 @@ function pullFrom(source) {
   for (let pulls = 0; pulls < PULLS; pulls += 1) {
     // Numbers of connections may pass on to others below.
     flushStage();
-    if (!pull(source)) {
+    const left = pull(source);
+    if (left === LATER) break;
+    if (left === NOTHING) {
       depth -= 1;
       flushStage();
       return;
@@ -77,7 +80,7 @@ function pullFrom(source) {
   }
 }
 
-// True when more waits.
+// Returns what is left.
 function pull(source) {
   if (source.slab === null || source.slab.length - source.at < SLAB_REST) {
     source.slab = Buffer.allocUnsafeSlow(source.slabBytes);
@@ -99,10 +102,13 @@ function pull(source) {
     result = source.native.pull(slab, 0, heads, ends);
   }
   const count = result >>> 1;
-  if (count === 0) return false;
+  if (count === 0) return NOTHING;
   if (source.slab !== null) source.at = ends[count - 1];
+  const kind = heads[count - 1] & 15;
   deliver(source, slab, start, count);
-  return (result & 1) === 1 && !source.over;
+  if ((result & 1) === 0 || source.over) return NOTHING;
+  // Code behind `await` runs before the rest comes: it may begin to listen.
+  return kind === OPEN || kind === LISTENING || kind === FLUSHED ? LATER : MORE;
 }
 
 function deliver(source, slab, start, count) {

@@ -71,7 +71,8 @@ impl Handler for Feed {
             self.push(conn, Content::Shared { bytes, is_stream: self.is_stream }, cost);
             return;
         }
-        if self.bytes.capacity() == 0 {
+        // Empty messages take no bytes: what was noted of them must stay.
+        if self.bytes.capacity() == 0 && self.ends.is_empty() {
             (self.bytes, self.ends) = self.inlet.spare();
         }
         self.bytes.extend_from_slice(&message);

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::hub::Hub;
 use crate::lane::Lane;
 
-/// What a record is about. JavaScript has the same numbers (`js/kinds.js`).
+/// What a record is about. JavaScript has the same numbers (`js/loop.js`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Kind {
@@ -68,7 +68,7 @@ pub(crate) struct Inlet {
 #[derive(Default)]
 struct State {
     parts: VecDeque<Part>,
-    /// JavaScript has seen the queue empty, and is to be woken.
+    /// JavaScript has seen the queue empty, or may see it for the first time, and is to be woken.
     armed: bool,
     /// Connections that are not read because too much waits.
     starved: Vec<Arc<Lane>>,
@@ -76,10 +76,33 @@ struct State {
     spare_ends: Vec<Vec<u32>>,
 }
 
+impl Part {
+    /// Whether somebody who learns of it may want to hear what comes behind it, and must be given the time to say so.
+    /// A client without framing that shook hands counts as connected when its first mark is reached.
+    pub(crate) fn is_beginning(&self) -> bool {
+        match &self.content {
+            Content::Event(Kind::Open | Kind::Listening, _) => true,
+            Content::Event(Kind::Flushed, mark) => mark == FIRST_MARK,
+            _ => false,
+        }
+    }
+}
+
 impl Inlet {
+    /// Of a client.
     pub(crate) fn new(hub: &Arc<Hub>, lane_bytes: usize) -> Arc<Self> {
-        let state = Mutex::new(State { armed: true, ..State::default() });
+        Self::with_state(hub, lane_bytes, State { armed: true, ..State::default() })
+    }
+
+    /// Of a server: connections may come before the thread that starts it can tell that it listens, so JavaScript is not
+    /// woken until [`Inlet::begin`].
+    pub(crate) fn of_server(hub: &Arc<Hub>, lane_bytes: usize) -> Arc<Self> {
+        Self::with_state(hub, lane_bytes, State::default())
+    }
+
+    fn with_state(hub: &Arc<Hub>, lane_bytes: usize, state: State) -> Arc<Self> {
         let id = hub.next_id();
+        let state = Mutex::new(state);
         Arc::new(Self { id, hub: hub.clone(), lane_bytes, total: AtomicUsize::new(0), state })
     }
 
@@ -91,6 +114,19 @@ impl Inlet {
     pub(crate) fn push_event(&self, lane: Option<&Arc<Lane>>, kind: Kind, text: String) {
         let part = Part { lane: lane.cloned(), content: Content::Event(kind, text), cost: 0 };
         self.push(part, None);
+    }
+
+    /// Tells what became of a server's start, once: that it listens comes before all that its connections have brought
+    /// already, its end after it.
+    pub(crate) fn begin(&self, kind: Kind, text: String) {
+        let part = Part { lane: None, content: Content::Event(kind, text), cost: 0 };
+        let mut state = self.lock();
+        match kind {
+            Kind::Listening => state.parts.push_front(part),
+            _ => state.parts.push_back(part),
+        }
+        drop(state);
+        self.hub.post(self.id);
     }
 
     /// Appends data of `lane`. True when the connection must not be read for now: too much waits, and the caller
@@ -183,6 +219,8 @@ impl Inlet {
     }
 }
 
+/// By which number JavaScript asks first; see `js/connection.js`.
+const FIRST_MARK: &str = "1";
 /// What may wait for JavaScript of all connections of one server, in bytes.
 const TOTAL_BYTES: usize = 16 << 20;
 /// Memory kept for reuse: 8 batches of at most 128 KiB.

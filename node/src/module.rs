@@ -63,7 +63,7 @@ impl Crossing {
     #[napi(catch_unwind)]
     pub fn listen(&self, options: String) -> Result<Source> {
         let wishes = Wishes::parse(&options).map_err(Error::from_reason)?;
-        let inlet = Inlet::new(&self.hub, wishes.inbox_bytes());
+        let inlet = Inlet::of_server(&self.hub, wishes.inbox_bytes());
         let serving = Arc::<Serving>::default();
         let source = Source::server(&self.hub, inlet.clone(), serving.clone());
         serving.start(&inlet, wishes);

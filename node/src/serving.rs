@@ -35,11 +35,11 @@ impl Serving {
         let (serving, own_inlet) = (self.clone(), inlet.clone());
         let run = move || match catch_unwind(AssertUnwindSafe(|| start(&own_inlet, &wishes))) {
             Ok(Ok((server, address))) => serving.started(&own_inlet, server, &address),
-            Ok(Err(failure)) => own_inlet.push_event(None, Kind::Failed, failure),
-            Err(_) => own_inlet.push_event(None, Kind::Failed, failure("E_PANIC", "listening panicked")),
+            Ok(Err(failure)) => own_inlet.begin(Kind::Failed, failure),
+            Err(_) => own_inlet.begin(Kind::Failed, failure("E_PANIC", "listening panicked")),
         };
         if let Err(error) = thread::Builder::new().name("qwormhole-listen".into()).spawn(run) {
-            inlet.push_event(None, Kind::Failed, failure("E_THREAD", &error.to_string()));
+            inlet.begin(Kind::Failed, failure("E_THREAD", &error.to_string()));
         }
     }
 
@@ -84,14 +84,14 @@ impl Serving {
         let mut state = self.lock();
         match *state {
             State::Starting => {
-                inlet.push_event(None, Kind::Listening, address.to_owned());
+                inlet.begin(Kind::Listening, address.to_owned());
                 *state = State::Running(Box::new(server));
             }
             State::Unwanted => {
                 *state = State::Over;
                 drop(state);
                 server.shutdown(Duration::ZERO);
-                inlet.push_event(None, Kind::Stopped, String::new());
+                inlet.begin(Kind::Stopped, String::new());
             }
             // The environment is gone.
             State::Running(_) | State::Over => {

@@ -122,7 +122,8 @@ impl Source {
     /// Pulls what waits: payloads into `slab` from byte `at` on, for each record `kind | number of the connection << 4`
     /// into `heads` and the offset of its end into `ends`. Returns twice the number of records, plus 1 if more waits;
     /// or, negative, the size that a slab of its own must have for the next record. After an even result the next
-    /// arrival wakes JavaScript.
+    /// arrival wakes JavaScript. Ends with a record that somebody may wait for before they listen for what follows: that
+    /// a server listens, a connection is open, or its first mark was reached.
     ///
     /// # Errors
     ///
@@ -144,7 +145,12 @@ impl Source {
             if self.taken.is_empty() && !self.inlet.take(&mut self.taken) {
                 break;
             }
+            let is_beginning = self.taken.front().is_some_and(Part::is_beginning);
             match self.pull_part(&mut room) {
+                Ok(()) if is_beginning => {
+                    more = !self.taken.is_empty() || self.inlet.take(&mut self.taken);
+                    break;
+                }
                 Ok(()) => {}
                 Err(Stop::Need(bytes)) if room.count == 0 => return Ok(-(bytes as i64)),
                 Err(_) => {

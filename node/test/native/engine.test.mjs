@@ -217,6 +217,22 @@ test('pause stops reading, resume goes on, nothing is lost', async () => {
   await server.stop();
 });
 
+test('empty messages arrive, the first ones of a connection too', async () => {
+  const sent = ['', '', 'x', '', 'y', ''];
+  for (let round = 0; round < 20; round += 1) {
+    const server = await listen();
+    const client = recordingSink();
+    const conn = engine.connect({ host: '127.0.0.1', port: server.address.port }, client.sink);
+    await client.next('open');
+    assert.equal(conn.sendMany(sent), sent.length);
+    await server.next('message', sent.length);
+    assert.deepEqual(server.of('message').map(([, , message]) => message.toString()), sent);
+    conn.close();
+    await client.next('close');
+    await server.stop();
+  }
+});
+
 test('unix sockets, by path and abstract', async (t) => {
   if (process.platform === 'win32') return t.skip('no unix sockets');
   const folder = mkdtempSync(join(tmpdir(), 'qwormhole-unix-'));

@@ -30,6 +30,15 @@ for (const backend of BACKENDS) {
   });
 }
 
+test("empty messages arrive, the first ones of a connection too", async (t) => {
+  for (let round = 0; round < 20; round += 1) {
+    const { server, client } = await pair(t, { deserializer: textDeserializer });
+    const received = take(server, "message", 4);
+    client.sendMany(["", "", "x", ""]);
+    assert.deepEqual((await received).map(({ data }) => data), ["", "", "x", ""]);
+  }
+});
+
 test("messages that are kept are not written over", async (t) => {
   const { server, client } = await pair(t);
   const received = take(server, "message", 20_000);
