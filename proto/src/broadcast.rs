@@ -80,7 +80,7 @@ impl Fanout {
         payload: P,
     ) -> Result<Arc<Broadcast>, SendError<P>> {
         let len = payload.as_bytes().len();
-        if let Err(kind) = check_len(&self.config.limits, len) {
+        if let Err(kind) = check_len(self.config.limits.max_send_frame_len, len) {
             return Err(SendError { kind, payload });
         }
         let Some(charge) = self.charge(len) else {

@@ -325,7 +325,7 @@ impl Connection {
 
     /// What other threads share with this connection; made by the first who asks.
     pub(crate) fn remote(&mut self, port: &Arc<dyn Port>) -> Arc<Remote> {
-        let make = || Remote::new(self.id, port.clone(), self.config.clone());
+        let make = || Remote::new(self.id, port.clone(), &self.config);
         self.remote.get_or_insert_with(make).clone()
     }
 

@@ -93,7 +93,7 @@ impl Outbox {
     ) -> Result<(), SendError<P>> {
         let limits = &config.limits;
         let len = payload.as_bytes().len();
-        if let Err(kind) = check_len(limits, len) {
+        if let Err(kind) = check_len(limits.max_send_frame_len, len) {
             return Err(SendError { kind, payload });
         }
         let cost = self.cost();
@@ -120,7 +120,7 @@ impl Outbox {
         payload: P,
         local: &mut ShardLocal,
     ) -> Result<(), SendError<P>> {
-        match check_len(&config.limits, payload.as_bytes().len()) {
+        match check_len(config.limits.max_send_frame_len, payload.as_bytes().len()) {
             Ok(()) => self.accept(config, priority, payload, local),
             Err(kind) => return Err(SendError { kind, payload }),
         }
@@ -349,9 +349,9 @@ impl Outbox {
 }
 
 /// Checks a payload against the sender's own limit.
-pub(crate) fn check_len(limits: &Limits, len: usize) -> Result<(), SendErrorKind> {
-    if len > limits.max_send_frame_len as usize {
-        return Err(SendErrorKind::TooLarge { len, limit: limits.max_send_frame_len });
+pub(crate) fn check_len(limit: u32, len: usize) -> Result<(), SendErrorKind> {
+    if len > limit as usize {
+        return Err(SendErrorKind::TooLarge { len, limit });
     }
     Ok(())
 }

@@ -8,9 +8,10 @@ use std::task::Waker;
 
 use crate::chunk::ChunkPool;
 use crate::close::CloseReason;
-use crate::config::{Config, OverflowPolicy};
+use crate::config::{Config, Framing, OverflowPolicy};
 use crate::error::{SendError, SendErrorKind};
 use crate::id::ConnId;
+use crate::limits::Limits;
 use crate::outbox::{Outbox, check_len, wire_len};
 use crate::payload::Payload;
 use crate::priority::Priority;
@@ -36,9 +37,19 @@ pub trait Port: Send + Sync {
 pub struct Remote {
     id: ConnId,
     port: Arc<dyn Port>,
-    pub(crate) config: Arc<Config>,
+    pub(crate) terms: Terms,
     requests: AtomicU8,
     staged: Mutex<Staged>,
+}
+
+/// The part of the configuration that senders need, copied: they may outlive the connection for long, and its
+/// callbacks, certificates and keys must not. State that a callback owns may even hold the sender.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    framing: Framing,
+    overflow: OverflowPolicy,
+    max_send_frame_len: u32,
+    remote_bytes_max: usize,
 }
 
 #[derive(Default)]
@@ -76,8 +87,9 @@ pub(crate) struct Requests {
 }
 
 impl Remote {
-    pub(crate) fn new(id: ConnId, port: Arc<dyn Port>, config: Arc<Config>) -> Arc<Self> {
-        Arc::new(Self { id, port, config, requests: AtomicU8::new(0), staged: Mutex::default() })
+    pub(crate) fn new(id: ConnId, port: Arc<dyn Port>, config: &Config) -> Arc<Self> {
+        let terms = Terms::of(config);
+        Arc::new(Self { id, port, terms, requests: AtomicU8::new(0), staged: Mutex::default() })
     }
 
     pub(crate) fn take_requests(&self) -> Requests {
@@ -94,7 +106,7 @@ impl Remote {
 
     /// Moves everything staged into the outbox; returns the number of messages. A shard never waits for a
     /// sending thread that was preempted in the middle of its copy: unless `must`, it comes back later.
-    pub(crate) fn take_staged(&self, outbox: &mut Outbox, must: bool) -> u64 {
+    pub(crate) fn take_staged(&self, outbox: &mut Outbox, limits: &Limits, must: bool) -> u64 {
         let mut staged = match self.staged.try_lock() {
             Ok(staged) => staged,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -104,7 +116,7 @@ impl Remote {
                 return 0;
             }
         };
-        outbox.append(&mut staged.queue, &self.config.limits);
+        outbox.append(&mut staged.queue, limits);
         if staged.flush_asked > staged.flush_passed {
             staged.flush_passed = staged.flush_asked;
             outbox.mark(staged.flush_asked);
@@ -170,6 +182,17 @@ impl Remote {
     }
 }
 
+impl Terms {
+    const fn of(config: &Config) -> Self {
+        Self {
+            framing: config.framing,
+            overflow: config.overflow,
+            max_send_frame_len: config.limits.max_send_frame_len,
+            remote_bytes_max: config.limits.remote_bytes_max,
+        }
+    }
+}
+
 impl Staged {
     /// Why nothing is accepted any more.
     pub(crate) fn refusal(&self) -> Option<&CloseReason> {
@@ -185,24 +208,24 @@ impl Staged {
         payload: P,
     ) -> Result<(), SendError<P>> {
         let len = payload.as_bytes().len();
-        if let Err(kind) = check_len(&remote.config.limits, len) {
+        if let Err(kind) = check_len(remote.terms.max_send_frame_len, len) {
             return Err(SendError { kind, payload });
         }
         if let Some(reason) = self.refusal() {
             return Err(SendError { kind: SendErrorKind::Closed(reason.clone()), payload });
         }
-        if !self.has_room(len, &remote.config) {
+        if !self.has_room(len, &remote.terms) {
             return Err(SendError { kind: SendErrorKind::Full, payload });
         }
-        self.queue.push(remote.config.framing, priority, payload, &mut self.pool);
+        self.queue.push(remote.terms.framing, priority, payload, &mut self.pool);
         self.messages += 1;
         Ok(())
     }
 
     /// Whether a message of `len` bytes is accepted now.
-    pub(crate) fn has_room(&self, len: usize, config: &Config) -> bool {
-        let wire = wire_len(config.framing, len);
-        self.queue.is_empty() || self.queue.cost() + wire <= config.limits.remote_bytes_max
+    pub(crate) fn has_room(&self, len: usize, terms: &Terms) -> bool {
+        let wire = wire_len(terms.framing, len);
+        self.queue.is_empty() || self.queue.cost() + wire <= terms.remote_bytes_max
     }
 }
 
@@ -246,7 +269,7 @@ impl Sender {
     /// As [`Sender::try_send`].
     pub fn try_send_with<P: Payload>(&self, priority: Priority, payload: P) -> Result<(), SendError<P>> {
         let result = self.offer(priority, payload);
-        if self.0.config.overflow == OverflowPolicy::Close
+        if self.0.terms.overflow == OverflowPolicy::Close
             && result.as_ref().is_err_and(SendError::is_retryable)
         {
             self.0.request(OVERFLOW);
@@ -282,7 +305,7 @@ impl Sender {
         if was_empty && accepted > 0 {
             remote.request(0);
         }
-        if refused == Some(SendErrorKind::Full) && remote.config.overflow == OverflowPolicy::Close {
+        if refused == Some(SendErrorKind::Full) && remote.terms.overflow == OverflowPolicy::Close {
             remote.request(OVERFLOW);
         }
         refused.map_or(Ok(accepted), |kind| Err((accepted, kind)))

@@ -310,3 +310,14 @@ fn a_sender_that_asked_for_the_end_accepts_nothing_more() {
     session.handle_remote(&mut local);
     assert_eq!(transmit(&mut session, &mut local, usize::MAX), 12);
 }
+
+#[test]
+fn a_sender_that_outlives_its_connection_keeps_no_callback() {
+    let state = Arc::new(());
+    let owned = state.clone();
+    let on_reject = crate::RejectHook::new(move |_, _| assert_eq!(*owned, ()));
+    let (session, mut local, sender, _port) = session(Config { on_reject, ..Config::default() });
+    session.finish(&mut local);
+    assert_eq!(Arc::strong_count(&state), 1, "the callback's state may own the sender");
+    assert_eq!(sender.close_reason(), Some(CloseReason::Local));
+}

@@ -370,7 +370,7 @@ impl<H: Handler> Session<H> {
         self.conn.remote_waits = self.conn.outbox.is_backed_up() && !anyway;
         if !self.conn.remote_waits {
             let was_backed_up = self.conn.outbox.is_backed_up();
-            let messages = remote.take_staged(&mut self.conn.outbox, anyway);
+            let messages = remote.take_staged(&mut self.conn.outbox, &self.conn.config.limits, anyway);
             let crossed = !was_backed_up && self.conn.outbox.is_backed_up();
             local.stats.backpressure_events += u64::from(crossed);
             self.conn.stats.messages_out += messages;
@@ -392,7 +392,7 @@ impl<H: Handler> Session<H> {
             // A fault of TLS: they could not leave, and no flush may be told that they did.
             return;
         }
-        let messages = remote.take_staged(&mut self.conn.outbox, true);
+        let messages = remote.take_staged(&mut self.conn.outbox, &self.conn.config.limits, true);
         self.conn.stats.messages_out += messages;
         local.stats.messages_out += messages;
     }

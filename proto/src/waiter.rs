@@ -33,7 +33,7 @@ impl Waiter {
     pub fn poll_ready(&mut self, len: usize, cx: &mut Context<'_>) -> Poll<()> {
         let remote = self.remote.clone();
         let staged = remote.lock();
-        if staged.refusal().is_some() || staged.has_room(len, &remote.config) {
+        if staged.refusal().is_some() || staged.has_room(len, &remote.terms) {
             return Poll::Ready(());
         }
         self.register(staged, Interest::Ready, cx)

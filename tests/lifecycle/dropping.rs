@@ -2,12 +2,14 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use futures_util::future::{Either, select};
-use qwormhole::{Client, Connection};
+use qwormhole::{Client, Connection, Context as ConnContext, Handler, Message, PeerInfo, Sender};
 
+use crate::support::peer::Peer;
 use crate::support::resources::Resources;
 use crate::support::{Bed, block_on, on_every_backend};
 
@@ -15,6 +17,7 @@ on_every_backend!(futures_dropped_at_any_await_point_lose_nothing_accepted);
 on_every_backend!(
     alone: handles_dropped_at_any_moment_leave_nothing,
     dials_dropped_at_any_moment_leave_nothing,
+    a_callback_that_owns_senders_ends_with_its_server,
 );
 
 /// Polls a future a few times and drops it; what it would have given is lost if it was not ready.
@@ -157,5 +160,35 @@ fn dials_dropped_at_any_moment_leave_nothing(bed: Bed) {
     }
     handle.stop();
     server.join().expect("the server ends");
+    before.assert_back();
+}
+
+/// Enters its connection into a list, and echoes.
+struct Listed(Arc<Mutex<Vec<Sender>>>);
+
+impl Handler for Listed {
+    fn on_open(&mut self, conn: &mut ConnContext<'_>) {
+        self.0.lock().expect("nobody panicked").push(conn.sender());
+    }
+
+    fn on_message(&mut self, conn: &mut ConnContext<'_>, message: Message<'_>) {
+        conn.send(&*message).expect("room");
+    }
+}
+
+fn a_callback_that_owns_senders_ends_with_its_server(bed: Bed) {
+    let before = Resources::now();
+    let list = Arc::<Mutex<Vec<Sender>>>::default();
+    let (of_hook, of_service) = (list.clone(), list.clone());
+    let on_reject = move |_: &PeerInfo, _: &_| of_hook.lock().expect("nobody panicked").clear();
+    let server = bed.server().on_reject(on_reject).bind("127.0.0.1:0").expect("bind");
+    let server = server.start(move |_: &PeerInfo| Listed(of_service.clone())).expect("start");
+    let mut peer = Peer::connect(&server.local_addrs()[0]);
+    peer.send_frame(b"listed");
+    assert_eq!(peer.recv_frame(), b"listed");
+    drop((server, peer));
+    assert_eq!(list.lock().expect("nobody panicked").len(), 1);
+    // What wakes a shard is a descriptor, which every sender of its connections holds.
+    drop(list);
     before.assert_back();
 }
