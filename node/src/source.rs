@@ -137,7 +137,8 @@ impl Source {
         mut ends: Uint32ArraySlice<'_>,
     ) -> napi::Result<i64> {
         let target = pull_target(&mut slab, &mut heads, &mut ends);
-        let target = target.ok_or_else(|| napi::Error::from_reason("slab, heads and ends must not overlap"))?;
+        let target =
+            target.ok_or_else(|| napi::Error::from_reason("slab, heads and ends must not overlap"))?;
         let PullTarget { slab, heads, ends } = target;
         let mut room = Room { slab, at: at as usize, heads, ends, count: 0 };
         let mut more = false;
