@@ -174,6 +174,7 @@ impl Connection {
             self.reason = Some(reason);
             let deadline = now + self.config.limits.close_flush_timeout;
             self.phase = Phase::Flushing { deadline };
+            self.outbox.seal();
             self.frame_clock = None;
             self.stalled_since = None;
         }
@@ -184,6 +185,7 @@ impl Connection {
         if !matches!(self.phase, Phase::Closed | Phase::Reported) {
             self.reason.get_or_insert(reason);
             self.phase = Phase::Closed;
+            self.outbox.seal();
             self.frame_clock = None;
             self.stalled_since = None;
         }

@@ -36,6 +36,7 @@ impl Connection {
             self.begin_close(now, CloseReason::Local);
         } else if self.is_open() && self.write_end == WriteEnd::Open {
             self.write_end = WriteEnd::Asked;
+            self.outbox.seal();
         }
     }
 

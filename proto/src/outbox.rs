@@ -79,6 +79,12 @@ impl Outbox {
         accepted
     }
 
+    /// Until the next message is accepted in another way, none is accepted by [`Outbox::push_quick`]. Whoever may accept
+    /// no more calls this once and asks before any other way.
+    pub(crate) const fn seal(&mut self) {
+        self.quick = 0;
+    }
+
     /// Accepts one message within the bounds of `config`.
     ///
     /// # Errors
