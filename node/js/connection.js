@@ -3,6 +3,12 @@
 // Bytes after which the kernel's progress is asked for.
 const MARK_BYTES = 256 * 1024;
 
+// What is no run of bytes has no length to lay out, and would overwrite what others staged.
+function checked(data) {
+  if (ArrayBuffer.isView(data) && data.BYTES_PER_ELEMENT === 1) return data;
+  throw new TypeError('a message is a string or bytes: Buffer or Uint8Array');
+}
+
 class Connection {
   // `slot` is the native number, negative once the connection is over.
   constructor(source, slot, id, options) {
@@ -15,7 +21,7 @@ class Connection {
     this.isOpen = false;
     this.isStream = options.isStream;
     this.headerBytes = options.isStream ? 0 : 4;
-    this.markBytes = options.markBytes || MARK_BYTES;
+    this.markBytes = options.markBytes >= 1 ? options.markBytes : MARK_BYTES;
     this.received = 0;
     this.sent = 0;
     this.acknowledged = 0;
@@ -30,7 +36,7 @@ class Connection {
 
   send(data) {
     if (this.slot < 0 || this.finished) return false;
-    return typeof data === 'string' ? stageText(this, data) : stageBytes(this, data);
+    return typeof data === 'string' ? stageText(this, data) : stageBytes(this, checked(data));
   }
 
   sendMany(list) {
@@ -44,6 +50,7 @@ class Connection {
 
   sendStaged(slab, messageEnds, count) {
     if (this.slot < 0 || this.finished) return false;
+    if (!(count >= 0 && count <= messageEnds.length)) throw new RangeError('count: as many ends as there are, at most');
     flushStage();
     const accepted = this.native.send(this.slot, slab, 0, messageEnds, 0, count);
     this.sent += (count === 0 ? 0 : messageEnds[count - 1]) + count * this.headerBytes;
@@ -53,8 +60,8 @@ class Connection {
 
   sendUrgent(data, priority) {
     if (this.slot < 0 || this.finished) return false;
+    const bytes = typeof data === 'string' ? Buffer.from(data) : checked(data);
     flushStage();
-    const bytes = typeof data === 'string' ? Buffer.from(data) : data;
     this.sent += bytes.length + this.headerBytes;
     const accepted = this.native.sendOne(this.slot, bytes, priority | 0);
     this.noteSent();

@@ -53,7 +53,7 @@ class Source {
   constructor(native, options, sink) {
     this.native = native;
     this.sink = sink;
-    this.slabBytes = options.slabBytes || SLAB_BYTES;
+    this.slabBytes = options.slabBytes >= SLAB_REST && options.slabBytes <= 2 ** 30 ? Math.floor(options.slabBytes) : SLAB_BYTES;
     this.slab = null;
     this.at = 0;
     this.inBacklog = false;
@@ -63,10 +63,9 @@ class Source {
 
   // Calls the user's code; what it throws concerns nobody else.
   call(name, ...args) {
-    const method = this.sink[name];
-    if (typeof method !== 'function') return;
     try {
-      method.apply(this.sink, args);
+      const method = this.sink[name];
+      if (typeof method === 'function') method.apply(this.sink, args);
     } catch (error) {
       rethrow(error);
     }
@@ -76,9 +75,8 @@ class Source {
     const connection = this.connection(slot);
     if (connection === undefined) return;
     connection.received += messageEnds[last - 1] - start + (last - first) * connection.headerBytes;
-    if (typeof this.sink.messages !== 'function') return;
     try {
-      this.sink.messages(connection, slab, start, messageEnds, first, last);
+      if (typeof this.sink.messages === 'function') this.sink.messages(connection, slab, start, messageEnds, first, last);
     } catch (error) {
       rethrow(error);
     }

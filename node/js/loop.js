@@ -57,21 +57,22 @@ function runBacklog() {
 // A source: { native, slabBytes, slab, at, inBacklog, over, record(kind, slot, slab, start, end),
 // data(slot, slab, start, ends, first, last) }.
 function pullFrom(source) {
+  let left = MORE;
   depth += 1;
-  for (let pulls = 0; pulls < PULLS; pulls += 1) {
-    // Numbers of connections may pass on to others below.
-    flushStage();
-    const left = pull(source);
-    if (left === LATER) break;
-    if (left === NOTHING) {
-      depth -= 1;
+  try {
+    for (let pulls = 0; left === MORE && pulls < PULLS; pulls += 1) {
+      // Numbers of connections may pass on to others below.
       flushStage();
-      return;
+      left = pull(source);
     }
+  } catch (error) {
+    // Not the user's code, which is called with care: no memory, for example. What waits is tried again.
+    rethrow(error);
+  } finally {
+    depth -= 1;
   }
-  depth -= 1;
   flushStage();
-  if (source.over) return;
+  if (left === NOTHING || source.over) return;
   source.inBacklog = true;
   backlog.push(source);
   if (!backlogScheduled) {

@@ -211,6 +211,12 @@ class QWormholeServerWrapper {
   }
 }
 
+// What of the options is acted on. The object is the user's, with everything that TypeScript handles; a connection that
+// is half open would never end, for example.
+const SERVER_OPTIONS = ['host', 'port', 'framing', 'maxFrameLength', 'protocolVersion', 'maxClients', 'keepAlive',
+  'keepAliveDelayMs', 'idleTimeoutMs', 'reusePort', 'rateLimitBytesPerSec', 'rateLimitBurstBytes', 'backend',
+  'inboxBytes', 'requireSigned'];
+
 const HANDSHAKE_CODES = new Set(['E_INVALID_HANDSHAKE', 'E_INVALID_HANDSHAKE_PAYLOAD', 'E_INVALID_HANDSHAKE_SIGNATURE']);
 
 function isHandshakeText(message) {
@@ -242,8 +248,9 @@ function payloadOf(data) {
 function serverOptions(options, threshold) {
   const tls = options.tls;
   const wantsTls = tls && (tls.enabled || tls.key || tls.cert);
+  const known = Object.fromEntries(SERVER_OPTIONS.map((key) => [key, options[key]]));
   return {
-    ...options, tls: wantsTls ? tls : undefined, slabBytes: CHUNK_BYTES,
+    ...known, tls: wantsTls ? tls : undefined, slabBytes: CHUNK_BYTES,
     // The kernel's progress is to be known well before the threshold.
     markBytes: Math.max(1, Math.min(MARK_BYTES, threshold / 4)),
     queueBytesMax: options.queueBytesMax || Math.max(256 * 1024 * 1024, 4 * threshold),

@@ -71,7 +71,9 @@ fn prepare(wishes: &Wishes) -> Result<(Client, Address), Ended> {
     builder = builder.limits(wishes.limits()).framing(wishes.framing());
     builder = builder.sockets(wishes.sockets().map_err(option)?).rate_limit(wishes.rate_limit());
     builder = builder.allow_half_open(wishes.allow_half_open);
-    builder = builder.connect_timeout(millis(wishes.connect_timeout_ms).filter(|limit| !limit.is_zero()));
+    if let Some(limit) = millis(wishes.connect_timeout_ms) {
+        builder = builder.connect_timeout(Some(limit).filter(|limit| !limit.is_zero()));
+    }
     if let Some(tls) = &wishes.tls {
         builder = builder.tls(tls.of_client());
     }

@@ -59,8 +59,7 @@ impl Feed {
 impl Handler for Feed {
     fn on_open(&mut self, conn: &mut Context<'_>) {
         let sender = conn.sender();
-        self.inlet.push_event(Some(&self.lane), Kind::Open, to_json(&Opened::of(conn.peer())));
-        self.lane.opened(&self.inlet, sender);
+        self.lane.opened(&self.inlet, sender, to_json(&Opened::of(conn.peer())));
     }
 
     fn on_message(&mut self, conn: &mut Context<'_>, message: Message<'_>) {

@@ -66,12 +66,14 @@ impl Lane {
         Arc::new(Self { queue_bytes_max, ..Self::default() })
     }
 
-    /// The shard's side is open: what JavaScript did meanwhile is done now.
-    pub(crate) fn opened(self: &Arc<Self>, inlet: &Arc<Inlet>, sender: Sender) {
+    /// The shard's side is open, of which JavaScript is told by `told`: what it did meanwhile is done now.
+    pub(crate) fn opened(self: &Arc<Self>, inlet: &Arc<Inlet>, sender: Sender, told: String) {
         let mut outgoing = self.lock();
         outgoing.early_bytes = 0;
         let early = mem::take(&mut outgoing.early);
         outgoing.sender = Some(sender.clone());
+        // Whoever hears of it finds the sender, and marks come after it.
+        inlet.push_event(Some(self), Kind::Open, told);
         for step in early {
             match step {
                 Early::Message(priority, message) => {

@@ -26,6 +26,9 @@ use crate::sys::{PullTarget, pull_target};
 pub struct Source {
     inlet: Arc<Inlet>,
     lanes: Slab<Arc<Lane>>,
+    /// Numbers of connections whose end JavaScript was given by the last pull. It acts on what came before that end
+    /// when the pull is over, and must not reach another connection under the same number.
+    ended: Vec<u32>,
     /// Taken from the inlet and not pulled completely.
     taken: VecDeque<Part>,
     /// How far the first of them was pulled: messages, and bytes.
@@ -68,11 +71,15 @@ impl Source {
     }
 
     fn new(inlet: Arc<Inlet>, serving: Option<Arc<Serving>>) -> Self {
-        Self { inlet, lanes: Slab::new(), taken: VecDeque::new(), pulled: (0, 0), serving }
+        Self { inlet, lanes: Slab::new(), ended: Vec::new(), taken: VecDeque::new(), pulled: (0, 0), serving }
     }
 
     fn lane(&self, slot: u32) -> Option<&Arc<Lane>> {
         self.lanes.get(slot as usize)
+    }
+
+    fn is_known(&self, lane: Option<&Arc<Lane>>, slot: u32) -> bool {
+        self.lane(slot).zip(lane).is_some_and(|(known, lane)| Arc::ptr_eq(known, lane))
     }
 
     /// Pulls as much of the first part as there is room for; true when nothing of it is left.
@@ -87,6 +94,8 @@ impl Source {
         }
         let slot = part.lane.as_ref().map_or(0, |lane| lane.slot.load(Ordering::Relaxed));
         match &part.content {
+            // The shard may have told the end first, and the number may be another connection's since.
+            Content::Event(Kind::Flushed, _) if !self.is_known(part.lane.as_ref(), slot) => {}
             Content::Event(kind, text) => room.put(*kind, slot, text.as_bytes())?,
             Content::Messages { bytes, ends } => {
                 while let Some(end) = ends.get(self.pulled.0) {
@@ -103,8 +112,7 @@ impl Source {
         let Some(Part { lane, content, cost }) = self.taken.pop_front() else { return Ok(()) };
         let Some(lane) = lane else { return Ok(()) };
         if let Content::Event(Kind::Close, _) = content {
-            // From here on the number may be another connection's.
-            self.lanes.try_remove(slot as usize);
+            self.ended.push(slot);
         }
         self.inlet.release(&lane, cost, content);
         Ok(())
@@ -141,6 +149,9 @@ impl Source {
             target.ok_or_else(|| napi::Error::from_reason("slab, heads and ends must not overlap"))?;
         let PullTarget { slab, heads, ends } = target;
         let mut room = Room { slab, at: at as usize, heads, ends, count: 0 };
+        for slot in self.ended.drain(..) {
+            self.lanes.try_remove(slot as usize);
+        }
         let mut more = false;
         loop {
             if self.taken.is_empty() && !self.inlet.take(&mut self.taken) {
