@@ -3,74 +3,30 @@ import { randomUUID } from "node:crypto";
 import { abortError, orAborted } from "./abort.js";
 import { QWormholeError, asError } from "./errors.js";
 import { TypedEmitter } from "./emitter.js";
-import { buildHandshake, tlsTags } from "./handshake/client-handshake.js";
-import type { CloseReason, Connection, ConnectionInfo, Sink } from "./native/engine.js";
+import type { ClientSocket, QWormholeClientEvents, SendOptions } from "./client-events.js";
+import { defaultSerializer } from "./codec/codec.js";
+import type { CloseReason, Sink } from "./native/engine.js";
 import { engine } from "./native/load.js";
 import { interfaceAddress, reconnectDelay, resolveClientOptions } from "./options/client.js";
 import type { QWormholeClientOptions, ResolvedClientOptions } from "./options/client.js";
+import { Attempt } from "./transport/attempt.js";
+import { Deferred, quiet } from "./transport/deferred.js";
 import { errorOf } from "./transport/errors.js";
+import { GREETING_PRIORITY, greeting } from "./transport/greeting.js";
 import { Incoming } from "./transport/incoming.js";
 import { MessageBatch } from "./transport/batch.js";
 import type { MessagesOptions } from "./transport/message-queue.js";
-import { HIGH_WATER_MARK, Outlet } from "./transport/outlet.js";
+import { HIGH_WATER_MARK } from "./transport/outlet.js";
 import { PendingSends } from "./transport/pending-sends.js";
 import { trustSnapshot } from "./trust.js";
 
-/** How a message is sent. */
-export interface SendOptions {
-  /** Lower is sooner; equals keep their order. Default 0; the handshake has -100, heartbeats 100. */
-  readonly priority?: number;
-  /** Ends the waiting for room with an `AbortError`; the message itself is on its way. */
-  readonly signal?: AbortSignal;
-}
+export type { ClientSocket, QWormholeClientEvents, SendOptions } from "./client-events.js";
 
-/** Events of a {@link QWormholeClient} and the arguments of their listeners. */
-export interface QWormholeClientEvents<T> {
-  /** The connection is there and the handshake, where there is one, was sent. */
-  connect: [];
-  /** Right after `connect`. */
-  ready: [];
-  /** With framing `none`: bytes as they came, before `message`. */
-  data: [Buffer];
-  message: [T];
-  /** Messages that arrived together, as views: see {@link MessageBatch}. */
-  batch: [MessageBatch];
-  /** Once for each connection, also for one that could not be made. */
-  close: [{ hadError: boolean }];
-  error: [Error];
-  /** `idleTimeoutMs` elapsed; the connection ends. */
-  timeout: [];
-  /** Another attempt begins in `delayMs`. */
-  reconnecting: [{ attempt: number; delayMs: number }];
-  /** `send` does not wait any more. */
-  drain: [];
-}
-
-/** The connection behind a client, as far as QWormhole's `socket` property was of use. */
-export interface ClientSocket {
-  readonly remoteAddress: string | undefined;
-  readonly remotePort: number | undefined;
-  /** Bytes that were sent and that the kernel does not have yet. */
-  readonly writableLength: number;
-  destroy(): void;
-  ref(): void;
-  unref(): void;
-}
-
-type State = "idle" | "connecting" | "open" | "waiting";
-
-/** One attempt to connect and what comes of it. */
-interface Attempt {
-  readonly conn: Connection;
-  readonly outlet: Outlet;
-  opened: boolean;
-  openedAt: number;
-  useful: boolean;
-  asked: boolean;
-  failure: Error | undefined;
-  /** With framing `none`: what was sent after the handshake must not share a chunk with it. */
-  handshakeMark: number | undefined;
-}
+/**
+ * `closing` lasts from when the end was asked for, or came, until everybody was told of it: nothing is sent any more,
+ * and the next attempt begins only after it.
+ */
+type State = "idle" | "connecting" | "open" | "closing" | "waiting";
 
 /**
  * Sends and receives messages over one connection at a time, and connects again when it is lost.
@@ -89,8 +45,10 @@ export class QWormholeClient<T = Buffer> extends TypedEmitter<QWormholeClientEve
   private readonly pending = new PendingSends();
   private state: State = "idle";
   private attempt: Attempt | undefined;
-  private connecting: { promise: Promise<void>; settle: (error?: Error) => void } | undefined;
-  private roomAhead: Promise<void> | undefined;
+  /** Whether there should be a connection: what was asked for last, `connect` or `disconnect`. */
+  private wanted = false;
+  /** Who waits for the attempt that is under way, or, while one is closing, for the next. */
+  private connecting: Deferred | undefined;
   private timer: NodeJS.Timeout | undefined;
   private heartbeat: NodeJS.Timeout | undefined;
   private failures = 0;
@@ -114,7 +72,7 @@ export class QWormholeClient<T = Buffer> extends TypedEmitter<QWormholeClientEve
   /** The connection that is open now. */
   get socket(): ClientSocket | undefined {
     const attempt = this.attempt;
-    if (attempt === undefined || this.state !== "open") return undefined;
+    if (attempt === undefined || !attempt.ready) return undefined;
     const { conn } = attempt;
     return {
       remoteAddress: conn.info.remoteAddress,
@@ -130,7 +88,7 @@ export class QWormholeClient<T = Buffer> extends TypedEmitter<QWormholeClientEve
 
   /** Bytes that were sent and that the kernel does not have yet. */
   get queuedBytes(): number {
-    return this.state === "open" ? (this.attempt?.conn.queuedBytes ?? 0) : this.pending.bytes;
+    return (this.attempt?.ready ? this.attempt.conn.queuedBytes : 0) + this.pending.bytes;
   }
 
   /** Whether messages can be sent now. */
@@ -139,31 +97,26 @@ export class QWormholeClient<T = Buffer> extends TypedEmitter<QWormholeClientEve
   }
 
   /**
-   * Connects; resolves at once where it is connected, and with the attempt that is under way. Rejects with the error of
-   * the first attempt; further ones follow in the background, as `reconnect` says.
+   * Connects; resolves at once where it is connected, and with the attempt that is under way; after `disconnect()` a
+   * new one begins as soon as the connection is closed. Rejects with the error of the first; further ones follow in
+   * the background, as `reconnect` says.
    */
   connect(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
     if (this.state === "open") return Promise.resolve();
     const { signal } = options;
     if (signal?.aborted) return Promise.reject(abortError(signal));
-    if (this.connecting === undefined) {
-      clearTimeout(this.timer);
-      let settle!: (error?: Error) => void;
-      const promise = new Promise<void>((resolve, reject) => {
-        settle = (error) => (error === undefined ? resolve() : reject(error));
-      });
-      this.connecting = { promise, settle };
-      if (this.state !== "connecting") this.open();
-      return this.untilAborted(promise, signal);
-    }
-    return this.untilAborted(this.connecting.promise, signal);
+    this.wanted = true;
+    const fresh = this.connecting === undefined;
+    const waiter = (this.connecting ??= new Deferred());
+    if (fresh && (this.state === "idle" || this.state === "waiting")) this.open();
+    return this.untilAborted(waiter, signal);
   }
 
   /**
    * Sends a message. Resolves at once, or, where more than `socketHighWaterMark` bytes are queued, when there is room
    * again: awaiting every send is enough to never queue without bound. Not connected, it is kept until there is a
    * connection, up to 1 MiB, if one is on its way; otherwise it is dropped, or rejected with `E_NOT_CONNECTED` where
-   * `requireConnectedForSend` is set.
+   * `requireConnectedForSend` is set. A rejection that nobody waits for does not end the process.
    */
   send(payload: unknown, options: SendOptions = {}): Promise<void> {
     try {
@@ -172,11 +125,12 @@ export class QWormholeClient<T = Buffer> extends TypedEmitter<QWormholeClientEve
       const data = this.options.serializer(payload);
       const attempt = this.attempt;
       if (this.state !== "open" || attempt === undefined) return this.sendLater(data, priority);
-      attempt.outlet.send(data, priority);
+      // The connection may be gone although nobody was told yet.
+      if (!attempt.outlet.send(data, priority)) return this.sendLater(data, priority);
       if (!attempt.outlet.backpressured) return RESOLVED;
-      return orAborted(this.room(), signal);
+      return quiet(orAborted(attempt.room(), signal));
     } catch (error) {
-      return Promise.reject(asError(error));
+      return quiet(Promise.reject<void>(asError(error)));
     }
   }
 
@@ -188,29 +142,29 @@ export class QWormholeClient<T = Buffer> extends TypedEmitter<QWormholeClientEve
     const attempt = this.attempt;
     if (this.state !== "open" || attempt === undefined) return 0;
     const { serializer } = this.options;
-    return attempt.outlet.sendMany(payloads.map((each) => (each instanceof Uint8Array ? each : serializer(each))));
+    // What a serializer of the caller's does to bytes is not known here; the default one leaves them as they are.
+    const asIs = serializer === defaultSerializer;
+    return attempt.outlet.sendMany(
+      payloads.map((each) => (asIs && each instanceof Uint8Array ? each : serializer(each))),
+    );
   }
 
   /** Resolves when everything sent before was handed to the kernel. */
   flush(): Promise<void> {
-    return this.state === "open" && this.attempt !== undefined ? this.attempt.outlet.flushed() : RESOLVED;
+    return this.attempt?.ready ? this.attempt.outlet.flushed() : RESOLVED;
   }
 
   /** Sends what is queued, then closes, and does not connect again. Resolves when the connection is closed. */
   disconnect(): Promise<void> {
-    clearTimeout(this.timer);
-    this.pending.clear();
     const attempt = this.attempt;
+    this.giveUp();
     if (attempt === undefined) {
-      this.state = "idle";
       this.incoming.finish();
       return RESOLVED;
     }
-    attempt.asked = true;
-    const closed = new Promise<void>((resolve) => this.once("close", () => resolve()));
     if (attempt.opened) attempt.conn.close();
     else attempt.conn.abort();
-    return closed;
+    return attempt.closed.promise;
   }
 
   /**
@@ -239,7 +193,9 @@ export class QWormholeClient<T = Buffer> extends TypedEmitter<QWormholeClientEve
   /** Sends the handshake again, as an ordinary message for a server that accepted one. */
   enqueueHandshake(): void {
     const attempt = this.attempt;
-    if (this.state === "open" && attempt !== undefined) this.sendHandshake(attempt);
+    if (this.state !== "open" || attempt === undefined) return;
+    const handshake = greeting(this.options, attempt.conn);
+    if (handshake !== undefined) attempt.conn.send(handshake);
   }
 
   /** An open connection keeps the process alive, the default. */
@@ -258,132 +214,135 @@ export class QWormholeClient<T = Buffer> extends TypedEmitter<QWormholeClientEve
     return this;
   }
 
+  /** From now on no connection is wanted: what waits for one is told, at the latest when this one is closed. */
+  private giveUp(): void {
+    this.wanted = false;
+    clearTimeout(this.timer);
+    clearInterval(this.heartbeat);
+    this.pending.clear();
+    const { attempt, connecting } = this;
+    this.connecting = undefined;
+    if (attempt === undefined) {
+      connecting?.reject(disconnected());
+      // A listener that is told of an end must not start anything before the others were told, too.
+      if (this.state !== "closing") this.state = "idle";
+      return;
+    }
+    attempt.asked = true;
+    attempt.take(connecting);
+    this.state = "closing";
+  }
+
   private open(): void {
+    clearTimeout(this.timer);
     this.state = "connecting";
     try {
       const native = { ...this.options.native };
-      const { interfaceName, localAddress } = this.options.given;
-      if (interfaceName !== undefined) {
-        const address = localAddress ?? interfaceAddress(interfaceName);
-        native.localAddress = address;
-      }
-      const conn = engine().connect(native, this.sink());
-      this.attempt = this.attemptOf(conn);
+      const { interfaceName, localAddress, socketHighWaterMark = 0 } = this.options.given;
+      if (interfaceName !== undefined) native.localAddress = localAddress ?? interfaceAddress(interfaceName);
+      let attempt: Attempt;
+      const conn = engine().connect(native, this.sink(() => attempt));
+      attempt = new Attempt(conn, Math.max(socketHighWaterMark, HIGH_WATER_MARK), () => this.tell("drain"));
+      this.attempt = attempt;
       if (!this.referenced) conn.unref();
     } catch (thrown) {
-      const error = asError(thrown);
-      this.state = "idle";
-      this.fail(error);
-      // An interface may come back; a module that cannot be loaded stays away.
-      if (error instanceof QWormholeError && error.code === "E_INTERFACE_NOT_FOUND") this.reconnect();
-      this.settle(error);
+      this.notOpened(asError(thrown));
     }
   }
 
-  private attemptOf(conn: Connection): Attempt {
-    const high = Math.max(this.options.given.socketHighWaterMark ?? 0, HIGH_WATER_MARK);
-    const outlet = new Outlet(conn, high, (on) => {
-      if (!on) this.tell("drain");
-    });
-    return {
-      conn,
-      outlet,
-      opened: false,
-      openedAt: 0,
-      useful: false,
-      asked: false,
-      failure: undefined,
-      handshakeMark: undefined,
-    };
+  private notOpened(error: Error): void {
+    const { connecting } = this;
+    this.connecting = undefined;
+    this.state = "closing";
+    this.fail(error);
+    // An interface may come back; a module that cannot be loaded stays away.
+    this.proceed(error instanceof QWormholeError && error.code === "E_INTERFACE_NOT_FOUND");
+    connecting?.reject(error);
   }
 
-  private sink(): Sink {
+  /** What happens to one attempt, as long as it is the client's. */
+  private sink(own: () => Attempt): Sink {
+    const live = (): Attempt | undefined => (this.attempt === own() ? this.attempt : undefined);
     return {
-      open: (conn, info) => this.onOpen(conn, info),
+      open: () => this.onOpen(live()),
       messages: (_conn, slab, start, ends, first, last) => {
-        if (this.attempt !== undefined) this.attempt.useful = true;
+        const attempt = live();
+        if (attempt === undefined) return;
+        attempt.useful = true;
         if (!this.options.framed && this.listenerCount("data") > 0) this.tellData(slab, start, ends, first, last);
         this.incoming.take(slab, start, ends, first, last);
       },
       flushed: (_conn, mark) => {
-        const attempt = this.attempt;
-        if (attempt === undefined) return;
-        if (attempt.handshakeMark === mark) this.ready(attempt);
-        attempt.outlet.onFlushed(mark);
+        const attempt = live();
+        if (attempt?.handshakeMark === mark && !attempt.asked) this.ready(attempt);
+        attempt?.outlet.onFlushed(mark);
       },
-      progress: () => this.attempt?.outlet.relieve(),
-      close: (_conn, why) => this.onClose(why),
+      progress: () => live()?.outlet.relieve(),
+      close: (_conn, why) => this.onClose(live(), why),
     };
   }
 
-  private onOpen(_conn: Connection, _info: ConnectionInfo): void {
-    const attempt = this.attempt;
+  private onOpen(attempt: Attempt | undefined): void {
     if (attempt === undefined || attempt.asked) return;
     attempt.opened = true;
     attempt.openedAt = Date.now();
     if (this.incoming.isShut) attempt.conn.pause();
-    if (this.options.protocolVersion === undefined) return this.ready(attempt);
+    let handshake: string | undefined;
     try {
-      this.sendHandshake(attempt);
+      handshake = greeting(this.options, attempt.conn);
     } catch (error) {
       attempt.failure = asError(error);
-      attempt.asked = true;
+      this.giveUp();
       attempt.conn.abort();
       return;
     }
-    if (this.options.framed) this.ready(attempt);
+    // A signer is the caller's code and may have disconnected.
+    if (attempt.asked) return;
+    if (handshake !== undefined) attempt.conn.sendUrgent(handshake, GREETING_PRIORITY);
+    if (handshake === undefined || this.options.framed) this.ready(attempt);
     else attempt.handshakeMark = attempt.conn.mark();
   }
 
-  private sendHandshake({ conn }: Attempt): void {
-    const { given, tls, protocolVersion } = this.options;
-    if (protocolVersion === undefined) return;
-    const exporter = tls?.exportKeyingMaterial;
-    const { label = "qwormhole-negentropic", length = 32, context = "" } = exporter ?? {};
-    const certificate = tls?.cert;
-    const tags = tlsTags({
-      certificate,
-      alpnProtocol: conn.info.tls?.alpnProtocol,
-      sessionKey: exporter === undefined ? undefined : conn.exportKeyingMaterial(length, label, Buffer.from(context)),
-    });
-    const { handshakeTags, handshakeSigner } = given;
-    const handshake = buildHandshake({ protocolVersion, handshakeTags, handshakeSigner, tlsTags: tags });
-    // JSON whatever codec messages have: servers parse nothing else.
-    conn.send(JSON.stringify(handshake));
-  }
-
   private ready(attempt: Attempt): void {
+    const { connecting } = this;
+    this.connecting = undefined;
     attempt.handshakeMark = undefined;
+    attempt.ready = true;
     this.state = "open";
-    for (const { data, priority } of this.pending.take()) attempt.outlet.send(data, priority);
+    for (const { data, priority } of this.pending.take()) {
+      if (!attempt.outlet.send(data, priority)) this.pending.push(data, priority);
+    }
     this.startHeartbeat();
     this.tell("connect");
     this.tell("ready");
-    this.settle();
+    connecting?.resolve();
   }
 
-  private onClose(why: CloseReason): void {
-    const attempt = this.attempt;
+  private onClose(attempt: Attempt | undefined, why: CloseReason): void {
     if (attempt === undefined) return;
     this.attempt = undefined;
+    this.state = "closing";
     clearInterval(this.heartbeat);
-    const wasOpen = this.state === "open";
-    this.state = "idle";
-    const error = attempt.failure ?? (why.hadError || !wasOpen ? errorOf(why) : undefined);
+    // Before anybody is told: what listeners begin belongs to the next connection.
+    if (attempt.asked) {
+      this.incoming.finish();
+    } else {
+      attempt.take(this.connecting);
+      this.connecting = undefined;
+    }
+    const error = attempt.failure ?? (why.hadError || !attempt.ready ? errorOf(why) : undefined);
+    this.tellEnd(attempt, why, error);
+    this.failures = this.wasUseful(attempt) ? 0 : this.failures;
+    this.proceed(!attempt.asked);
+    attempt.over((attempt.asked ? attempt.failure : error) ?? disconnected());
+  }
+
+  private tellEnd(attempt: Attempt, why: CloseReason, error: Error | undefined): void {
     const hadError = !attempt.asked && (error !== undefined || this.options.protocolVersion !== undefined);
     if (why.code === "idle") this.tell("timeout");
     if (error !== undefined && !attempt.asked) this.fail(error);
     this.tell("close", { hadError: hadError && why.code !== "idle" });
     this.snapshot(attempt, hadError);
-    attempt.outlet.onClose();
-    this.failures = this.wasUseful(attempt) ? 0 : this.failures;
-    if (attempt.asked) {
-      this.pending.clear();
-      this.incoming.finish();
-    } else {
-      this.reconnect();
-    }
-    if (!wasOpen) this.settle(attempt.asked ? (attempt.failure ?? disconnected()) : (error ?? disconnected()));
   }
 
   /** A connection that taught nothing, such as one that is closed at once, must not reset the delays. */
@@ -392,26 +351,36 @@ export class QWormholeClient<T = Buffer> extends TypedEmitter<QWormholeClientEve
     return attempt.useful || Date.now() - attempt.openedAt >= this.options.reconnect.maxDelayMs;
   }
 
+  /** What follows an attempt when everybody was told of its end; listeners may have asked for the next, or for none. */
+  private proceed(retry: boolean): void {
+    if (!this.wanted) this.stop();
+    else if (this.connecting !== undefined) this.wait(0);
+    else if (retry) this.reconnect();
+    else this.stop();
+  }
+
   private reconnect(): void {
     const { reconnect } = this.options;
     const attempt = this.failures + 1;
-    if (!reconnect.enabled || attempt > reconnect.maxAttempts) {
-      this.pending.clear();
-      this.incoming.finish();
-      return;
-    }
+    if (!reconnect.enabled || attempt > reconnect.maxAttempts) return this.stop();
     this.failures = attempt;
     const delayMs = reconnectDelay(reconnect, attempt);
+    this.tell("reconnecting", { attempt, delayMs });
+    if (!this.wanted) return this.stop();
+    this.wait(this.connecting === undefined ? delayMs : 0);
+  }
+
+  private wait(delayMs: number): void {
     this.state = "waiting";
     this.timer = setTimeout(() => this.open(), delayMs);
     if (!this.referenced) this.timer.unref();
-    this.tell("reconnecting", { attempt, delayMs });
   }
 
-  private settle(error?: Error): void {
-    const connecting = this.connecting;
-    this.connecting = undefined;
-    connecting?.settle(error);
+  /** No connection follows. */
+  private stop(): void {
+    this.state = "idle";
+    this.pending.clear();
+    this.incoming.finish();
   }
 
   /** An error that nobody listens for is told by what rejects or closes; it must not end the process, too. */
@@ -423,23 +392,8 @@ export class QWormholeClient<T = Buffer> extends TypedEmitter<QWormholeClientEve
     if (this.options.given.requireConnectedForSend) {
       throw new QWormholeError("E_NOT_CONNECTED", "QWormholeClient is not connected");
     }
-    if (this.state !== "idle") this.pending.push(data, priority);
+    if (this.wanted && this.state !== "idle") this.pending.push(data, priority);
     return RESOLVED;
-  }
-
-  /** One promise for everybody who waits: thousands may. */
-  private room(): Promise<void> {
-    this.roomAhead ??= new Promise((resolve) => {
-      const done = (): void => {
-        this.off("drain", done);
-        this.off("close", done);
-        this.roomAhead = undefined;
-        resolve();
-      };
-      this.on("drain", done);
-      this.on("close", done);
-    });
-    return this.roomAhead;
   }
 
   private startHeartbeat(): void {
@@ -452,15 +406,12 @@ export class QWormholeClient<T = Buffer> extends TypedEmitter<QWormholeClientEve
     this.heartbeat.unref();
   }
 
-  private async untilAborted(promise: Promise<void>, signal: AbortSignal | undefined): Promise<void> {
-    if (signal === undefined) return promise;
+  private async untilAborted(waiter: Deferred, signal: AbortSignal | undefined): Promise<void> {
     try {
-      await orAborted(promise, signal);
+      await orAborted(waiter.promise, signal);
     } catch (error) {
-      if (signal.aborted) {
-        promise.catch(() => undefined);
-        void this.disconnect();
-      }
+      // Only what it waited for: it may be over already and another attempt under way.
+      if (signal?.aborted && this.connecting === waiter) void this.disconnect();
       throw error;
     }
   }
