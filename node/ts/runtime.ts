@@ -153,7 +153,7 @@ export class QWormholeRuntime<T = Buffer> extends TypedEmitter<QWormholeRuntimeE
   }
 
   private receive(data: T): void {
-    for (const queue of this.queues) queue.push(data);
+    for (const queue of this.queues) queue.push(data, lengthOf(data));
     this.tell("message", data);
   }
 
@@ -165,4 +165,9 @@ export class QWormholeRuntime<T = Buffer> extends TypedEmitter<QWormholeRuntimeE
   private log(text: string): void {
     if (this.options.debug) process.stderr.write(`qwormhole: ${text}\n`);
   }
+}
+
+/** What is known of a message's length once it is a value; others are bounded by their number alone. */
+function lengthOf(data: unknown): number {
+  return typeof data === "string" || data instanceof Uint8Array ? data.length : 0;
 }

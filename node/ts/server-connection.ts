@@ -5,6 +5,7 @@ import { computeEntropyMetrics, deriveEntropyPolicy } from "./handshake/policy.j
 import type { EntropyMetrics, HandshakePayload, HandshakeTags } from "./handshake/schema.js";
 import type { Connection, NativeHandshake, TlsInfo } from "./native/engine.js";
 import type { SendOptions } from "./client.js";
+import { defaultSerializer } from "./codec/codec.js";
 import type { Serializer } from "./codec/codec.js";
 import type { Outlet } from "./transport/outlet.js";
 
@@ -46,6 +47,8 @@ export class ServerConnection {
   readonly remotePort: number | undefined;
   /** What the client said of itself; with a `protocolVersion` only. */
   readonly handshake: ConnectionHandshake | undefined;
+  /** Whether this side ended it; the native module tells of the end a little later. */
+  private ended = false;
 
   /** @internal */
   constructor(
@@ -78,7 +81,7 @@ export class ServerConnection {
         return conn.queuedBytes;
       },
       tls: conn.info.tls,
-      destroy: () => conn.abort(),
+      destroy: () => this.destroy(),
     };
   }
 
@@ -91,20 +94,21 @@ export class ServerConnection {
       const { priority = 0, signal } = options;
       const accepted = this.accept(this.owner.serializer(payload), priority);
       if (!accepted) throw new QWormholeError("E_CLOSED", "the connection is closed");
-      return orAborted(this.outlet.flushed(), signal);
+      const flushed = this.outlet.flushed();
+      return signal === undefined ? flushed : unheard(orAborted(flushed, signal));
     } catch (error) {
-      const rejected = Promise.reject<void>(asError(error));
-      // Who pushes without waiting learns it from the events; an unhandled rejection would end the server.
-      rejected.catch(() => undefined);
-      return rejected;
+      return unheard(Promise.reject<void>(asError(error)));
     }
   }
 
   /** Sends several messages in order; returns how many were accepted. */
   sendMany(payloads: readonly unknown[]): number {
+    const { serializer } = this.owner;
+    // The usual one would copy bytes; any other may mean something else by them.
+    const asTheyAre = serializer === defaultSerializer;
     let accepted = 0;
     for (const payload of payloads) {
-      const data = payload instanceof Uint8Array ? payload : this.owner.serializer(payload);
+      const data = asTheyAre && payload instanceof Uint8Array ? payload : serializer(payload);
       if (!this.accept(data, 0)) break;
       accepted += 1;
     }
@@ -113,26 +117,38 @@ export class ServerConnection {
 
   /** Sends what is queued, then closes. */
   end(): void {
+    this.ended = true;
     this.conn.close();
   }
 
   /** Closes at once; what is queued is lost. */
   destroy(): void {
+    this.ended = true;
     this.conn.abort();
   }
 
-  /** @internal Sends bytes that are serialized already. */
+  /** @internal Sends bytes that are serialized already. False: the connection is closed. */
   accept(data: Uint8Array, priority: number): boolean {
+    if (this.ended || !this.conn.isOpen) return false;
     const frame = data.length + 4;
     if (this.conn.queuedBytes + frame > this.owner.maxBackpressureBytes) {
+      this.ended = true;
       const error = new QWormholeError("E_BACKPRESSURE", "Backpressure limit exceeded");
       this.owner.overflowed(this, error);
       throw error;
     }
-    const accepted = this.outlet.send(data, priority);
-    if (accepted) this.owner.sent(frame);
-    return accepted;
+    if (!this.outlet.send(data, priority)) return false;
+    // Without a mark the kernel's progress stays unknown, and what it took long ago would count against the client.
+    void this.outlet.flushed();
+    this.owner.sent(frame);
+    return true;
   }
+}
+
+/** Who pushes without waiting learns of failures from the events; an unhandled rejection would end the server. */
+function unheard(promise: Promise<void>): Promise<void> {
+  promise.catch(() => undefined);
+  return promise;
 }
 
 /** The handshake as a verifier sees it: as it was sent where that is known, else what is known of it. */

@@ -75,6 +75,8 @@ export class QWormholeServer<T = Buffer> extends TypedEmitter<QWormholeServerEve
   private listener: Listener | undefined;
   private closing: Promise<void> | undefined;
   private stopped: (() => void) | undefined;
+  /** Rejects the `listen` that is under way. */
+  private refuse: ((error: Error) => void) | undefined;
   private refused = 0;
 
   /** @throws {@link QWormholeError} `E_INVALID_OPTION` or `E_INVALID_ENVIRONMENT` that names what is wrong. */
@@ -91,12 +93,16 @@ export class QWormholeServer<T = Buffer> extends TypedEmitter<QWormholeServerEve
     return { ...this.telemetry.counters };
   }
 
-  /** Starts to listen. Rejects with the system's error, such as `EADDRINUSE`. */
+  /**
+   * Starts to listen; again, too, after a `close`. Rejects with the system's error, such as `EADDRINUSE`, and with
+   * `E_CLOSED` where `close` came first.
+   */
   listen(): Promise<ListenAddress> {
     if (this.listener !== undefined) return Promise.reject(new Error("Server already listening"));
     return new Promise((resolve, reject) => {
       try {
-        this.listener = engine().listen(this.options.native, this.sink(resolve, reject));
+        this.listener = engine().listen(this.options.native, this.sink(resolve));
+        this.refuse = reject;
       } catch (error) {
         reject(asError(error));
       }
@@ -110,7 +116,7 @@ export class QWormholeServer<T = Buffer> extends TypedEmitter<QWormholeServerEve
    */
   close(gracefulMs = 250): Promise<void> {
     const { listener } = this;
-    if (listener === undefined) return this.closing ?? Promise.resolve();
+    if (listener === undefined) return Promise.resolve();
     this.closing ??= new Promise((resolve) => {
       this.stopped = resolve;
       listener.stop(gracefulMs);
@@ -176,15 +182,19 @@ export class QWormholeServer<T = Buffer> extends TypedEmitter<QWormholeServerEve
     return this;
   }
 
-  private sink(listening: (address: ListenAddress) => void, failed: (error: Error) => void): ListenerSink {
+  private sink(listening: (address: ListenAddress) => void): ListenerSink {
     return {
       listening: (address) => {
+        // It stops already: whoever waits is told so in the end.
+        if (this.closing !== undefined) return;
+        this.refuse = undefined;
         this.tell("listening", address);
         listening(address);
       },
       failed: (message, code) => {
-        this.listener = undefined;
-        failed(code === undefined ? new Error(message) : Object.assign(new Error(message), { code }));
+        this.refuse?.(code === undefined ? new Error(message) : Object.assign(new Error(message), { code }));
+        if (this.closing === undefined) this.reset();
+        else this.onStopped();
       },
       open: (conn) => this.onOpen(conn),
       messages: (conn, slab, start, ends, first, last) => {
@@ -239,8 +249,8 @@ export class QWormholeServer<T = Buffer> extends TypedEmitter<QWormholeServerEve
     });
     const valve = { pause: () => conn.pause(), resume: () => conn.resume() };
     const incoming = new Incoming<T>(deserializer, valve, {
-      message: (data) => {
-        this.shared.push({ client: connection, data });
+      message: (data, bytes) => {
+        this.shared.push({ client: connection, data }, bytes);
         this.tell("message", { client: connection, data });
       },
       batch: (messages) => this.tell("batch", { client: connection, messages }),
@@ -318,10 +328,20 @@ export class QWormholeServer<T = Buffer> extends TypedEmitter<QWormholeServerEve
   }
 
   private onStopped(): void {
-    this.listener = undefined;
+    const { stopped } = this;
+    this.refuse?.(new QWormholeError("E_CLOSED", "the server was closed before it listened"));
+    // First: a listener of `close` may listen again.
+    this.reset();
     this.shared.finish();
     this.tell("close");
-    this.stopped?.();
+    stopped?.();
+  }
+
+  private reset(): void {
+    this.listener = undefined;
+    this.closing = undefined;
+    this.stopped = undefined;
+    this.refuse = undefined;
   }
 
   private fail(error: Error): void {

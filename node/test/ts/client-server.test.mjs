@@ -194,8 +194,12 @@ test("a reader that stalls: backpressure, E_BACKPRESSURE at the limit, one end",
   }
   assert.equal(rejected.code, "E_BACKPRESSURE");
   assert.equal(rejected.message, "Backpressure limit exceeded");
-  await until(() => events.length === 2, "the end");
-  assert.deepEqual(events, [["backpressure", 4 << 20], ["clientClosed", true]]);
+  await until(() => events.some(([name]) => name === "clientClosed"), "the end");
+  // The kernel's buffers may take more when the first of it is there already: a drain, and backpressure again.
+  const pressure = events.filter((event) => event !== "drain");
+  assert.equal(events.length, 2 * pressure.length - 2);
+  assert.deepEqual(pressure.pop(), ["clientClosed", true]);
+  for (const event of pressure) assert.deepEqual(event, ["backpressure", 4 << 20]);
   assert.ok(server.stats.backpressureEvents >= 1);
 });
 

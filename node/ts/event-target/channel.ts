@@ -40,6 +40,7 @@ export class Channel {
   private ending = false;
   private over = false;
   private readonly whenOver: Promise<void>;
+  private settle!: () => void;
 
   constructor(
     private readonly stream: Duplex,
@@ -49,15 +50,13 @@ export class Channel {
     this.peerMaxFrameLength = limits.maxFrameLength;
     this.reader = new FrameReader(limits.maxFrameLength);
     this.outbox = new Outbox(stream, limits, () => handlers.onDrain());
-    this.whenOver = new Promise((resolve) => {
-      stream.once("close", () => {
-        this.finish();
-        resolve();
-      });
-    });
+    this.whenOver = new Promise((resolve) => (this.settle = resolve));
+    stream.once("close", () => this.finish());
     stream.on("error", (error: Error) => (this.error ??= error));
     stream.on("data", (chunk: Buffer) => this.receive(chunk));
-    stream.once("end", () => this.end());
+    // A peer that ends and does not read must not keep what waits for it, nor the stream.
+    stream.once("end", () => void this.close());
+    if (stream.destroyed || stream.readableEnded) this.endAfterwards();
   }
 
   /** Whether nothing can be sent any more. */
@@ -102,6 +101,17 @@ export class Channel {
     clearTimeout(timer);
   }
 
+  /** The stream told of its end before anybody listened; the owner has its channel by the next microtask. */
+  private endAfterwards(): void {
+    const { destroyed, errored } = this.stream;
+    this.error ??= errored ?? undefined;
+    this.ending = destroyed;
+    queueMicrotask(() => {
+      if (destroyed) this.finish();
+      else void this.close();
+    });
+  }
+
   private end(): void {
     if (this.isClosed) return;
     this.ending = true;
@@ -113,6 +123,7 @@ export class Channel {
     if (this.over) return;
     this.over = true;
     this.outbox.clear();
+    this.settle();
     this.handlers.onClose(this.error);
   }
 
@@ -167,17 +178,18 @@ export class Channel {
 function peerError(payload: unknown): QWormholeError {
   const { code, message } = (payload ?? {}) as { code?: unknown; message?: unknown };
   const text = typeof message === "string" ? message : "no message";
-  const known = PEER_CODES[typeof code === "string" ? code : ""] ?? "E_INVALID_ENVELOPE";
+  const known = (typeof code === "string" ? PEER_CODES.get(code) : undefined) ?? "E_INVALID_ENVELOPE";
   return new QWormholeError(known, `the peer says ${String(code)}: ${text}`);
 }
 
-const PEER_CODES: Readonly<Record<string, QWormholeError["code"]>> = {
-  FRAME_TOO_LARGE: "E_FRAME_TOO_LARGE",
-  BAD_ENVELOPE: "E_INVALID_ENVELOPE",
-  BAD_TOPIC: "E_INVALID_TOPIC",
-  FORBIDDEN: "E_INVALID_TOPIC",
-  TOO_MANY_TOPICS: "E_TOO_MANY_TOPICS",
-};
+// A Map: the peer chooses the word, and an object would know "constructor", too.
+const PEER_CODES: ReadonlyMap<string, QWormholeError["code"]> = new Map([
+  ["FRAME_TOO_LARGE", "E_FRAME_TOO_LARGE"],
+  ["BAD_ENVELOPE", "E_INVALID_ENVELOPE"],
+  ["BAD_TOPIC", "E_INVALID_TOPIC"],
+  ["FORBIDDEN", "E_INVALID_TOPIC"],
+  ["TOO_MANY_TOPICS", "E_TOO_MANY_TOPICS"],
+]);
 
 /** Milliseconds that {@link Channel.close} waits for the peer to end, too. */
 const CLOSE_TIMEOUT_MS = 2_000;

@@ -6,7 +6,8 @@ import type { MessagesOptions, Valve } from "./message-queue.js";
 
 /** Where messages go. */
 export interface IncomingHandlers<T> {
-  message(value: T): void;
+  /** `bytes`: the length of the message it was made of. */
+  message(value: T, bytes: number): void;
   batch(batch: MessageBatch): void;
   /** A message could not be decoded; the others go on. */
   failed(error: Error): void;
@@ -21,25 +22,26 @@ export interface IncomingHandlers<T> {
 export class Incoming<T> {
   private readonly messageQueues = new Set<MessageQueue<T>>();
   private readonly batchQueues = new Set<MessageQueue<Buffer[]>>();
-  /** Stops and starts what comes in; as often started as stopped, whoever does it. */
+  /** The user's: stops and starts what comes in; as often started as stopped, and once too often is harmless. */
   readonly valve: Valve;
-  private shut = 0;
+  private readonly queueValve: Valve;
+  private pauses = 0;
+  private fullQueues = 0;
 
   constructor(
     private readonly deserializer: Deserializer<T> | undefined,
-    valve: Valve,
+    private readonly source: Valve,
     private readonly handlers: IncomingHandlers<T>,
   ) {
-    // Several loops may be slow: what the first of them shuts, the last one opens.
     this.valve = {
-      pause: () => {
-        this.shut += 1;
-        if (this.shut === 1) valve.pause();
-      },
-      resume: () => {
-        this.shut -= 1;
-        if (this.shut === 0) valve.resume();
-      },
+      pause: () => this.turn(() => (this.pauses += 1)),
+      // A `resume` without a `pause` must not count against the next one, nor against a queue that is full.
+      resume: () => this.turn(() => (this.pauses = Math.max(0, this.pauses - 1))),
+    };
+    // Several loops may be slow: what the first of them shuts, the last one opens. Each pairs its calls.
+    this.queueValve = {
+      pause: () => this.turn(() => (this.fullQueues += 1)),
+      resume: () => this.turn(() => (this.fullQueues -= 1)),
     };
   }
 
@@ -48,7 +50,8 @@ export class Incoming<T> {
     if (this.handlers.wantsBatches()) this.handlers.batch(new MessageBatch(slab, start, ends, first, last));
     if (this.batchQueues.size > 0) {
       const views = new MessageBatch(slab, start, ends, first, last).toArray();
-      for (const queue of this.batchQueues) queue.push(views);
+      const bytes = (ends[last - 1] as number) - start;
+      for (const queue of this.batchQueues) queue.push(views, bytes);
     }
     if (!this.handlers.wantsMessages() && this.messageQueues.size === 0) return;
     let from = start;
@@ -59,14 +62,14 @@ export class Incoming<T> {
     }
   }
 
-  /** Adds a value for the loops. */
-  push(value: T): void {
-    for (const queue of this.messageQueues) queue.push(value);
+  /** Adds a value for the loops; it was made of `bytes` bytes. */
+  push(value: T, bytes: number): void {
+    for (const queue of this.messageQueues) queue.push(value, bytes);
   }
 
   /** Whether somebody wants nothing to come in now: for connections that are new. */
   get isShut(): boolean {
-    return this.shut > 0;
+    return this.pauses > 0 || this.fullQueues > 0;
   }
 
   /** Whether a loop reads messages. */
@@ -102,12 +105,21 @@ export class Incoming<T> {
       this.handlers.failed(asError(error));
       return;
     }
-    this.push(value);
-    this.handlers.message(value);
+    this.push(value, end - from);
+    this.handlers.message(value, end - from);
+  }
+
+  /** Makes a change, and tells the source if it opened or shut it. */
+  private turn(change: () => void): void {
+    const before = this.isShut;
+    change();
+    if (this.isShut === before) return;
+    if (before) this.source.resume();
+    else this.source.pause();
   }
 
   private queue<U>(queues: Set<MessageQueue<U>>, signal: AbortSignal | undefined): MessageQueue<U> {
-    const queue = new MessageQueue<U>(this.valve, (over) => queues.delete(over), signal);
+    const queue = new MessageQueue<U>(this.queueValve, (over) => queues.delete(over), signal);
     queues.add(queue);
     return queue;
   }

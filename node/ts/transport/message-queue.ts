@@ -13,12 +13,15 @@ export interface Valve {
 }
 
 /**
- * What an async iterator reads from. Its owner pushes; while more than {@link QUEUE_MAX} items wait, the valve is shut,
- * so that a slow loop slows down the peer instead of filling memory.
+ * What an async iterator reads from. Its owner pushes; while more than {@link QUEUE_MAX} items or
+ * {@link QUEUE_BYTES_MAX} wait, the valve is shut, so that a slow loop slows down the peer instead of filling memory.
  */
 export class MessageQueue<T> implements AsyncIterableIterator<T> {
-  private items: T[] = [];
+  private items: (T | undefined)[] = [];
+  /** Bytes of each item. */
+  private sizes: number[] = [];
   private head = 0;
+  private bytes = 0;
   private readonly waiters: { resolve: (result: IteratorResult<T>) => void; reject: (error: Error) => void }[] = [];
   private failure: Error | undefined;
   private over = false;
@@ -36,8 +39,8 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
     else signal.addEventListener("abort", this.abort, { once: true });
   }
 
-  /** Adds an item for the loop. */
-  push(item: T): void {
+  /** Adds an item of `bytes` bytes for the loop. */
+  push(item: T, bytes: number): void {
     if (this.over) return;
     const waiter = this.waiters.shift();
     if (waiter !== undefined) {
@@ -45,10 +48,11 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
       return;
     }
     this.items.push(item);
-    if (!this.shut && this.items.length - this.head > QUEUE_MAX) {
-      this.shut = true;
-      this.valve.pause();
-    }
+    this.sizes.push(bytes);
+    this.bytes += bytes;
+    if (this.shut || !this.isFull) return;
+    this.shut = true;
+    this.valve.pause();
   }
 
   /** Ends the loop after what waits; with `error` by throwing it. */
@@ -75,7 +79,9 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
 
   return(): Promise<IteratorResult<T>> {
     this.items = [];
+    this.sizes = [];
     this.head = 0;
+    this.bytes = 0;
     this.finish();
     return Promise.resolve({ value: undefined, done: true });
   }
@@ -84,14 +90,24 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
     return this;
   }
 
+  /** One item always fits, however large it is. */
+  private get isFull(): boolean {
+    const waiting = this.items.length - this.head;
+    return waiting > QUEUE_MAX || (waiting > 1 && this.bytes > QUEUE_BYTES_MAX);
+  }
+
   private shift(): T {
     const item = this.items[this.head] as T;
+    // The loop may be done with it long before the lists are cut.
+    this.items[this.head] = undefined;
+    this.bytes -= this.sizes[this.head] as number;
     this.head += 1;
     if (this.head * 2 > this.items.length) {
       this.items = this.items.slice(this.head);
+      this.sizes = this.sizes.slice(this.head);
       this.head = 0;
-      if (this.items.length <= QUEUE_MAX / 2) this.open();
     }
+    if (this.items.length - this.head <= QUEUE_MAX / 2 && this.bytes <= QUEUE_BYTES_MAX / 2) this.open();
     return item;
   }
 
@@ -110,3 +126,6 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
 
 /** Items that wait before the peer is slowed down. What was on its way may come on top. */
 const QUEUE_MAX = 1_024;
+
+/** Bytes that wait before the peer is slowed down: one message of the largest default length. */
+const QUEUE_BYTES_MAX = 4 * 1024 * 1024;
