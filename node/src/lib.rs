@@ -2,7 +2,7 @@
 //! `qwormhole-proto`, and what JavaScript sees is written in JavaScript (`node/js`), which this module carries.
 //!
 //! The crossing is built on what it costs: creating V8 objects from native code is dear, a view that JavaScript
-//! makes is not. So everything that arrives waits in an [`inlet`], one wake-up tells JavaScript when that is no
+//! makes is not. So everything that arrives waits in an `inlet`, one wake-up tells JavaScript when that is no
 //! longer empty, and JavaScript then pulls batches into memory of its own. What it sends comes back in batches, too.
 //!
 //! | file | what it is |
