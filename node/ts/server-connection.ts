@@ -7,6 +7,7 @@ import type { Connection, NativeHandshake, TlsInfo } from "./native/engine.js";
 import type { SendOptions } from "./client.js";
 import { defaultSerializer } from "./codec/codec.js";
 import type { Serializer } from "./codec/codec.js";
+import { quiet } from "./transport/deferred.js";
 import type { Outlet } from "./transport/outlet.js";
 
 /** What a client said of itself, and what follows from it. */
@@ -95,9 +96,9 @@ export class ServerConnection {
       const accepted = this.accept(this.owner.serializer(payload), priority);
       if (!accepted) throw new QWormholeError("E_CLOSED", "the connection is closed");
       const flushed = this.outlet.flushed();
-      return signal === undefined ? flushed : unheard(orAborted(flushed, signal));
+      return signal === undefined ? flushed : quiet(orAborted(flushed, signal));
     } catch (error) {
-      return unheard(Promise.reject<void>(asError(error)));
+      return quiet(Promise.reject<void>(asError(error)));
     }
   }
 
@@ -143,12 +144,6 @@ export class ServerConnection {
     this.owner.sent(frame);
     return true;
   }
-}
-
-/** Who pushes without waiting learns of failures from the events; an unhandled rejection would end the server. */
-function unheard(promise: Promise<void>): Promise<void> {
-  promise.catch(() => undefined);
-  return promise;
 }
 
 /** The handshake as a verifier sees it: as it was sent where that is known, else what is known of it. */

@@ -1,21 +1,13 @@
 import { QWormholeError } from "../errors.js";
 import type { Connection } from "../native/engine.js";
 import { nativePriority } from "../priority.js";
+import { Deferred, quiet } from "./deferred.js";
 
-/** One promise for everybody who waits for the same moment. */
-class Moment {
-  readonly promise: Promise<void>;
-  resolve!: () => void;
-  reject!: (error: Error) => void;
-
-  constructor() {
-    this.promise = new Promise<void>((resolve, reject) => {
-      this.resolve = resolve;
-      this.reject = reject;
-    });
-    // A send that nobody waits for must not end the process when its connection does.
-    this.promise.catch(() => undefined);
-  }
+/** One promise for everybody who waits for the same moment. A send that nobody waits for must not end the process. */
+function quietMoment(): Deferred {
+  const deferred = new Deferred();
+  void quiet(deferred.promise);
+  return deferred;
 }
 
 /**
@@ -25,8 +17,8 @@ class Moment {
 export class Outlet {
   /** Between a queue above the high and one below the low watermark. */
   backpressured = false;
-  private tick: Moment | undefined;
-  private readonly pending: { mark: number; moment: Moment }[] = [];
+  private tick: Deferred | undefined;
+  private readonly pending: { mark: number; moment: Deferred }[] = [];
 
   constructor(
     private readonly conn: Connection,
@@ -56,7 +48,7 @@ export class Outlet {
   /** Resolves when all that was accepted until the end of this turn was handed to the kernel. */
   flushed(): Promise<void> {
     if (this.tick === undefined) {
-      const moment = new Moment();
+      const moment = quietMoment();
       this.tick = moment;
       queueMicrotask(() => {
         this.tick = undefined;
